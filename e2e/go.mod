@@ -1,0 +1,3 @@
+module github.com/hashpivot/hashpivot/e2e
+
+go 1.26
