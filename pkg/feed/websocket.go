@@ -45,7 +45,7 @@ type Conn struct {
 	done sync.WaitGroup
 }
 
-// Dial connects. An HTTP answer in the 400s other than 408 and 429 is Refused; a 429 is RetryAfter.
+// Dial connects. A handshake answered with 401, 402 or 403 is Refused; a 429 is RetryAfter.
 func Dial(ctx context.Context, cfg WebsocketConfig) (*Conn, error) {
 	def := func(d *time.Duration, v time.Duration) {
 		if *d == 0 {

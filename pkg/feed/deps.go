@@ -1,0 +1,20 @@
+package feed
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Deps is what a feed service is given by the program that runs it.
+type Deps struct {
+	Sink    Sink
+	History History
+	Logger  *slog.Logger
+	Metrics *Metrics
+	Now     func() time.Time // nil: time.Now
+}
+
+// Config of a feed of one source over these dependencies.
+func (d Deps) Config(source string) Config {
+	return Config{Source: source, Sink: d.Sink, History: d.History, Logger: d.Logger, Metrics: d.Metrics, Now: d.Now}
+}

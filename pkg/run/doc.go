@@ -1,0 +1,2 @@
+// Package run is what every program needs around its work: configuration, logging, health and metrics, an orderly life and an orderly end.
+package run
