@@ -1,0 +1,173 @@
+// Package bus is NATS JetStream as hashpivot uses it: the streams, declared once; the publisher; readers; compare-and-swap cells. It is the
+// only importer of nats.go and of nats-server.
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hashpivot/hashpivot/pkg/market"
+	"github.com/hashpivot/hashpivot/pkg/run"
+	"github.com/hashpivot/hashpivot/pkg/wire"
+)
+
+// maxPayload bounds a message; batches are cut well below it.
+const maxPayload = 1 << 20
+
+// Headers of our messages, beside Nats-Msg-Id.
+const (
+	headerEvents  = "Hashpivot-Events" // number of events in the batch
+	headerContent = "Content-Type"
+)
+
+// Config of a connection to NATS.
+type Config struct {
+	// URL of the cluster, comma-separated; empty where the server is embedded.
+	URL string `koanf:"url"`
+	// One of: user and password, token, a credentials file, an nkey seed file.
+	User      string     `koanf:"user"`
+	Password  run.Secret `koanf:"password"`
+	Token     run.Secret `koanf:"token"`
+	CredsFile string     `koanf:"creds_file"`
+	NKeyFile  string     `koanf:"nkey_file"`
+	// CAFile for TLS; empty: the system's.
+	CAFile string `koanf:"ca_file"`
+	// Replicas of each stream.
+	Replicas int `koanf:"replicas"`
+	// MaxBytes of each stream; a full stream refuses.
+	MaxBytes int64 `koanf:"max_bytes"`
+	// MaxAge of trades and quotes in their streams; must be longer than the longest outage of ClickHouse.
+	MaxAge time.Duration `koanf:"max_age"`
+}
+
+// DefaultConfig is for one server.
+func DefaultConfig() Config {
+	return Config{Replicas: 1, MaxBytes: 16 << 30, MaxAge: 30 * 24 * time.Hour}
+}
+
+// Validate names the key that is wrong.
+func (c Config) Validate() error {
+	for u := range strings.SplitSeq(c.URL, ",") {
+		if u == "" {
+			continue
+		}
+		p, err := url.Parse(strings.TrimSpace(u))
+		if err != nil || p.Host == "" {
+			return errors.New("nats.url: is not a URL such as nats://host:4222 (it is not repeated here, it may hold a password)")
+		}
+		switch p.Scheme {
+		case "nats", "tls", "ws", "wss":
+		default:
+			return fmt.Errorf("nats.url: scheme %q is not one of nats, tls, ws, wss", p.Scheme)
+		}
+	}
+	if c.Replicas < 1 || c.Replicas > 5 {
+		return fmt.Errorf("nats.replicas: %d is not from 1 to 5", c.Replicas)
+	}
+	if c.MaxBytes < 1<<20 {
+		return fmt.Errorf("nats.max_bytes: %d is less than 1 MiB", c.MaxBytes)
+	}
+	if c.MaxAge < time.Hour {
+		return fmt.Errorf("nats.max_age: %s is less than an hour", c.MaxAge)
+	}
+	return nil
+}
+
+// Bus is a connection to NATS. It lives through the server's restarts.
+type Bus struct {
+	cfg Config
+	nc  *nats.Conn
+	js  jetstream.JetStream
+	log *slog.Logger
+
+	mu sync.Mutex
+	kv jetstream.KeyValue
+}
+
+// Connect connects to cfg.URL, or in-process to the embedded server if one is given.
+func Connect(cfg Config, embedded *Server, log *slog.Logger) (*Bus, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	opts := []nats.Option{
+		nats.Name("hashpivot"), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond), nats.ReconnectJitter(250*time.Millisecond, time.Second),
+		nats.Timeout(5 * time.Second), nats.RetryOnFailedConnect(false),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				log.Warn("connection to NATS lost, reconnecting", "err", err)
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { log.Info("connected to NATS again") }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warn("NATS reports", "err", err) }),
+	}
+	target := cfg.URL
+	if embedded != nil {
+		opts = append(opts, nats.InProcessServer(embedded.ns))
+		target = ""
+	} else if target == "" {
+		return nil, errors.New("connect to NATS: nats.url is empty and no server is embedded; set nats.url")
+	}
+	if cfg.User != "" {
+		opts = append(opts, nats.UserInfo(cfg.User, cfg.Password.Reveal()))
+	}
+	if cfg.Token != "" {
+		opts = append(opts, nats.Token(cfg.Token.Reveal()))
+	}
+	if cfg.CredsFile != "" {
+		opts = append(opts, nats.UserCredentials(cfg.CredsFile))
+	}
+	if cfg.NKeyFile != "" {
+		opt, err := nats.NkeyOptionFromSeed(cfg.NKeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("connect to NATS: read nats.nkey_file %s: %w", cfg.NKeyFile, err)
+		}
+		opts = append(opts, opt)
+	}
+	if cfg.CAFile != "" {
+		opts = append(opts, nats.RootCAs(cfg.CAFile))
+	}
+	nc, err := nats.Connect(target, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS: %w; is the server running at nats.url?", err)
+	}
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(10*time.Second))
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("use JetStream: %w", err)
+	}
+	return &Bus{cfg: cfg, nc: nc, js: js, log: log}, nil
+}
+
+// Close closes the connection. Publishers must be closed before.
+func (b *Bus) Close() { b.nc.Close() }
+
+// Connected reports whether the connection is up now.
+func (b *Bus) Connected() bool { return b.nc.IsConnected() }
+
+// Replay implements feed.History.
+func (b *Bus) Replay(ctx context.Context, stream market.Stream, source string, since time.Time, fn func(market.Event, market.Place) error) error {
+	return b.scan(ctx, stream, scanFrom{filter: sourceFilter(stream, source), since: since}, func(m Msg) error {
+		events, err := wire.Decode(stream, m.Data)
+		if err != nil {
+			return nil // the lander dead-letters it; there is nothing to restore from it
+		}
+		for i, ev := range events {
+			if ev.GetMeta().Source != source {
+				continue
+			}
+			if err := fn(ev, market.Place{Stream: stream, Seq: m.Seq, Idx: uint32(i), StreamTime: m.Time}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,275 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/hashpivot/hashpivot/pkg/market"
+	"github.com/hashpivot/hashpivot/pkg/wire"
+)
+
+// PublisherConfig bounds a publisher. Zero values mean the defaults in the comments.
+type PublisherConfig struct {
+	MaxQueued int // events that wait or are in flight, over all subjects; 32,768. Publish blocks above it
+	MaxBatch  int // events of one message; 512
+	MaxBytes  int // of one message; 768 KiB
+	InFlight  int // messages in flight, over all subjects; 256
+}
+
+// Publisher batches events by subject and publishes them in order. It clocks itself, as group commit does: while a subject's message is
+// on its way to the disk, that subject's events gather, and they all go with the next one. So a quiet market is published at once and a
+// burst in large messages, without a timer.
+//
+// Order: the events of one subject and source are stored in the order of Publish, retries included, since each has one message in flight.
+// Once: a retry carries the message id of the first try. JetStream forgets ids after two minutes, so a later retry first looks whether
+// the subject's newest message is its own.
+type Publisher struct {
+	b    *Bus
+	cfg  PublisherConfig
+	log  *slog.Logger
+	id   string
+	room *semaphore.Weighted // events
+	send *semaphore.Weighted // messages
+
+	ctx  context.Context // ends when Close gives up
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+
+	mu     sync.Mutex
+	lanes  map[laneKey]*lane
+	n      uint64
+	closed bool
+	stats  PublisherStats
+}
+
+// PublisherStats counts what a publisher did.
+type PublisherStats struct{ Events, Messages, Bytes, Retries uint64 }
+
+type laneKey struct{ subject, source string }
+
+type lane struct {
+	key    laneKey
+	stream market.Stream
+	open   []market.Event
+	busy   bool
+}
+
+// ErrClosed is returned by a publisher that was closed.
+var ErrClosed = errors.New("publisher is closed")
+
+// NewPublisher makes a publisher; Close it.
+func (b *Bus) NewPublisher(cfg PublisherConfig) *Publisher {
+	def := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&cfg.MaxQueued, 32768)
+	def(&cfg.MaxBatch, 512)
+	def(&cfg.MaxBytes, 768<<10)
+	def(&cfg.InFlight, 256)
+	ctx, stop := context.WithCancel(context.Background())
+	return &Publisher{
+		b: b, cfg: cfg, log: b.log, id: nuid.Next(), room: semaphore.NewWeighted(int64(cfg.MaxQueued)), send: semaphore.NewWeighted(int64(cfg.InFlight)),
+		ctx: ctx, stop: stop, lanes: map[laneKey]*lane{},
+	}
+}
+
+// Publish implements feed.Sink.
+func (p *Publisher) Publish(ctx context.Context, ev market.Event) error {
+	if err := p.room.Acquire(ctx, 1); err != nil {
+		return fmt.Errorf("wait for room in the publisher (%d events): %w", p.cfg.MaxQueued, err)
+	}
+	key := laneKey{Subject(ev), ev.GetMeta().Source}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		p.room.Release(1)
+		return ErrClosed
+	}
+	l := p.lanes[key]
+	if l == nil {
+		l = &lane{key: key, stream: ev.Stream()}
+		p.lanes[key] = l
+	}
+	l.open = append(l.open, ev)
+	if !l.busy {
+		l.busy = true
+		p.wg.Add(1)
+		go p.drain(l)
+	}
+	return nil
+}
+
+// drain publishes a lane's events until none are left, then ends; the next Publish starts it again.
+func (p *Publisher) drain(l *lane) {
+	defer p.wg.Done()
+	for {
+		p.mu.Lock()
+		if len(l.open) == 0 || p.ctx.Err() != nil {
+			l.busy = false
+			// Subjects of dead letters are used once; keeping their lanes would grow without bound.
+			delete(p.lanes, l.key)
+			p.mu.Unlock()
+			return
+		}
+		n := min(len(l.open), p.cfg.MaxBatch)
+		batch := l.open[:n:n]
+		l.open = l.open[n:]
+		p.mu.Unlock()
+
+		if err := p.publish(l, batch); err != nil {
+			// Only Close gives up, and then the events are lost to this process; a feed finds them again after its restart.
+			p.log.Error("publisher closed with events that were not stored", "subject", l.key.subject, "events", n, "err", err)
+		}
+		p.room.Release(int64(n))
+	}
+}
+
+// publish sends one batch, in halves where it is too large for a message.
+func (p *Publisher) publish(l *lane, batch []market.Event) error {
+	data, err := wire.Encode(nil, batch)
+	if err != nil {
+		return err // a bug: the lane's key holds together what belongs together
+	}
+	if len(data) > p.cfg.MaxBytes && len(batch) > 1 {
+		h := len(batch) / 2
+		if err := p.publish(l, batch[:h]); err != nil {
+			return err
+		}
+		return p.publish(l, batch[h:])
+	}
+	if err := p.send.Acquire(p.ctx, 1); err != nil {
+		return err
+	}
+	defer p.send.Release(1)
+
+	p.mu.Lock()
+	p.n++
+	id := p.id + "-" + strconv.FormatUint(p.n, 10)
+	p.mu.Unlock()
+	msg := &nats.Msg{Subject: l.key.subject, Data: data, Header: nats.Header{
+		nats.MsgIdHdr: {id}, headerEvents: {strconv.Itoa(len(batch))}, headerContent: {wire.ContentType},
+	}}
+	retries, err := p.store(l, msg, id)
+	p.mu.Lock()
+	p.stats.Retries += retries
+	if err == nil {
+		p.stats.Messages++
+		p.stats.Events += uint64(len(batch))
+		p.stats.Bytes += uint64(len(data))
+	}
+	p.mu.Unlock()
+	return err
+}
+
+// store publishes until JetStream has acknowledged. It gives up only when the publisher is closed.
+func (p *Publisher) store(l *lane, msg *nats.Msg, id string) (retries uint64, _ error) {
+	bo := &backoff.ExponentialBackOff{InitialInterval: 50 * time.Millisecond, MaxInterval: 5 * time.Second, RandomizationFactor: 0.5, Multiplier: 2}
+	bo.Reset()
+	first := time.Now()
+	warned := time.Time{}
+	for {
+		ctx, cancel := context.WithTimeout(p.ctx, 10*time.Second)
+		_, err := p.b.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(string(l.stream)))
+		cancel()
+		if err == nil {
+			return retries, nil
+		}
+		if p.ctx.Err() != nil {
+			return retries, fmt.Errorf("publish to %s: %w", l.key.subject, err)
+		}
+		if time.Since(warned) > 5*time.Second {
+			warned = time.Now()
+			p.log.Warn("publish will be retried", "subject", l.key.subject, "err", err, "hint", hint(err))
+		}
+		retries++
+		select {
+		case <-p.ctx.Done():
+			return retries, fmt.Errorf("publish to %s: %w", l.key.subject, err)
+		case <-time.After(bo.NextBackOff()):
+		}
+		if time.Since(first) > duplicateWindow/2 {
+			ctx, cancel := context.WithTimeout(p.ctx, 10*time.Second)
+			stored, err := p.b.storedUnder(ctx, l.stream, l.key.subject, id)
+			cancel()
+			if err == nil && stored {
+				return retries, nil
+			}
+		}
+	}
+}
+
+// PublishOnce stores an event under a subject of its own unless that subject holds a message already: a permanent once, whatever the
+// duplicate window. It is for dead letters.
+func (b *Bus) PublishOnce(ctx context.Context, ev market.Event) error {
+	data, err := wire.Encode(nil, []market.Event{ev})
+	if err != nil {
+		return err
+	}
+	subject := Subject(ev)
+	msg := &nats.Msg{Subject: subject, Data: data, Header: nats.Header{headerEvents: {"1"}, headerContent: {wire.ContentType}}}
+	_, err = b.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(string(ev.Stream())), jetstream.WithExpectLastSequencePerSubject(0))
+	if err == nil {
+		return nil
+	}
+	if ae, ok := errors.AsType[*jetstream.APIError](err); ok && ae.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
+		return nil
+	}
+	return fmt.Errorf("publish to %s: %w", subject, err)
+}
+
+// hint says what an operator can do about a publish error.
+func hint(err error) string {
+	if ae, ok := errors.AsType[*jetstream.APIError](err); ok {
+		switch ae.ErrorCode {
+		case 10077: // maximum bytes exceeded
+			return "the stream is full and refuses; see that the lander runs, or raise nats.max_bytes"
+		case 10023, 10047: // insufficient resources, no storage
+			return "JetStream has no room on its disk"
+		}
+	}
+	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, jetstream.ErrNoStreamResponse) {
+		return "no stream takes this subject; is JetStream up and are the streams declared?"
+	}
+	return "is NATS reachable?"
+}
+
+// Flush implements feed.Sink: it waits until everything published before the call is stored.
+func (p *Publisher) Flush(ctx context.Context) error {
+	// The semaphore is fair: all room is free only when all that went before has been stored.
+	if err := p.room.Acquire(ctx, int64(p.cfg.MaxQueued)); err != nil {
+		return fmt.Errorf("flush the publisher: %w", err)
+	}
+	p.room.Release(int64(p.cfg.MaxQueued))
+	return nil
+}
+
+// Stats returns the counts so far.
+func (p *Publisher) Stats() PublisherStats {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stats
+}
+
+// Close flushes until ctx ends, then gives up on what is left, and waits for the publisher's goroutines.
+func (p *Publisher) Close(ctx context.Context) error {
+	err := p.Flush(ctx)
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.stop()
+	p.wg.Wait()
+	return err
+}

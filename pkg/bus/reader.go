@@ -1,0 +1,183 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hashpivot/hashpivot/pkg/market"
+)
+
+// Msg is a stored message.
+type Msg struct {
+	Seq     uint64
+	Subject string
+	Time    time.Time // when JetStream stored it
+	// Events is how many events the publisher says are in Data; 0 where the header is missing.
+	Events int
+	// Pending is how many messages of the reader's selection were stored behind this one when it was sent.
+	Pending uint64
+	Data    []byte
+}
+
+// Reader reads a stream in order of sequence, without acknowledgements: the position is the caller's (design, section 4), so no consumer's
+// state can disagree with the data.
+type Reader struct {
+	stream  market.Stream
+	cons    jetstream.Consumer
+	iter    jetstream.MessagesContext
+	pending uint64
+}
+
+// readBytes bounds what a reader has requested ahead of its caller.
+const readBytes = 4 << 20
+
+type scanFrom struct {
+	seq      uint64
+	since    time.Time
+	filter   []string
+	headers  bool // headers only
+	newOnly  bool
+	maxBytes int
+}
+
+// Read opens a reader of stream at the sequence (1 is the beginning).
+func (b *Bus) Read(ctx context.Context, stream market.Stream, seq uint64) (*Reader, error) {
+	return b.reader(ctx, stream, scanFrom{seq: max(seq, 1)})
+}
+
+// Tail opens a reader of what is stored from now on under the subject filters.
+func (b *Bus) Tail(ctx context.Context, stream market.Stream, filter ...string) (*Reader, error) {
+	return b.reader(ctx, stream, scanFrom{newOnly: true, filter: filter})
+}
+
+func (b *Bus) reader(ctx context.Context, stream market.Stream, from scanFrom) (*Reader, error) {
+	cfg := jetstream.OrderedConsumerConfig{
+		DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubjects: from.filter, HeadersOnly: from.headers, InactiveThreshold: 30 * time.Second,
+		MaxResetAttempts: -1,
+	}
+	switch {
+	case from.newOnly:
+		cfg.DeliverPolicy = jetstream.DeliverNewPolicy
+	case from.seq > 1:
+		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, from.seq
+	case !from.since.IsZero():
+		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &from.since
+	}
+	cons, err := b.js.OrderedConsumer(ctx, string(stream), cfg)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, fmt.Errorf("read stream %s: %w", stream, ErrNoStream)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read stream %s: %w", stream, err)
+	}
+	info := cons.CachedInfo()
+	if info == nil {
+		if info, err = cons.Info(ctx); err != nil {
+			return nil, fmt.Errorf("read stream %s: %w", stream, err)
+		}
+	}
+	iter, err := cons.Messages(jetstream.PullMaxBytes(readBytes))
+	if err != nil {
+		return nil, fmt.Errorf("read stream %s: %w", stream, err)
+	}
+	return &Reader{stream: stream, cons: cons, iter: iter, pending: info.NumPending}, nil
+}
+
+// Pending is how many messages were stored ahead of the reader when it was opened.
+func (r *Reader) Pending() uint64 { return r.pending }
+
+// Next waits for the next message until ctx ends.
+func (r *Reader) Next(ctx context.Context) (Msg, error) {
+	m, err := r.iter.Next(jetstream.NextContext(ctx))
+	if err != nil {
+		if ctx.Err() != nil {
+			return Msg{}, ctx.Err()
+		}
+		return Msg{}, fmt.Errorf("read stream %s: %w", r.stream, err)
+	}
+	meta, err := m.Metadata()
+	if err != nil {
+		return Msg{}, fmt.Errorf("read stream %s: message without its place: %w", r.stream, err)
+	}
+	out := Msg{Seq: meta.Sequence.Stream, Subject: m.Subject(), Time: meta.Timestamp.UTC(), Pending: meta.NumPending, Data: m.Data()}
+	if n, err := strconv.Atoi(m.Headers().Get(headerEvents)); err == nil && n > 0 {
+		out.Events = n
+	}
+	return out, nil
+}
+
+// Close ends the reader and discards what it had requested ahead.
+func (r *Reader) Close() { r.iter.Stop() }
+
+// scan calls fn for every message selected, up to the end of the stream as it stands now.
+func (b *Bus) scan(ctx context.Context, stream market.Stream, from scanFrom, fn func(Msg) error) error {
+	r, err := b.reader(ctx, stream, from)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if r.Pending() == 0 {
+		return nil
+	}
+	for left := r.Pending(); left > 0; left-- {
+		m, err := r.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if err := fn(m); err != nil {
+			return err
+		}
+		if m.Pending == 0 {
+			return nil
+		}
+	}
+	return nil
+}
+
+// ScanCounts calls fn for every message of stream from the sequence on with its header, but not its data.
+func (b *Bus) ScanCounts(ctx context.Context, stream market.Stream, seq uint64, fn func(Msg) error) error {
+	return b.scan(ctx, stream, scanFrom{seq: seq, headers: true}, fn)
+}
+
+// Get reads one message.
+func (b *Bus) Get(ctx context.Context, stream market.Stream, seq uint64) (Msg, error) {
+	s, err := b.js.Stream(ctx, string(stream))
+	if err != nil {
+		return Msg{}, fmt.Errorf("get message %d of %s: %w", seq, stream, err)
+	}
+	m, err := s.GetMsg(ctx, seq)
+	if err != nil {
+		return Msg{}, fmt.Errorf("get message %d of %s: %w", seq, stream, err)
+	}
+	return fromRaw(m), nil
+}
+
+func fromRaw(m *jetstream.RawStreamMsg) Msg {
+	out := Msg{Seq: m.Sequence, Subject: m.Subject, Time: m.Time.UTC(), Data: m.Data}
+	if n, err := strconv.Atoi(m.Header.Get(headerEvents)); err == nil && n > 0 {
+		out.Events = n
+	}
+	return out
+}
+
+// storedUnder reports whether the newest message of the subject is the one with this id.
+func (b *Bus) storedUnder(ctx context.Context, stream market.Stream, subject, id string) (bool, error) {
+	s, err := b.js.Stream(ctx, string(stream))
+	if err != nil {
+		return false, err
+	}
+	m, err := s.GetLastMsgForSubject(ctx, subject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return m.Header.Get(nats.MsgIdHdr) == id, nil
+}

@@ -1,0 +1,93 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hashpivot/hashpivot/pkg/market"
+)
+
+type declaration struct {
+	stream   market.Stream
+	subjects []string
+	// heavy streams are bounded in age, because a tape never ends; the others are the memory of what was published (a feed restores
+	// its identities from them) and are kept.
+	heavy bool
+}
+
+// declared is the one place where a stream and its subjects are named.
+var declared = []declaration{
+	{market.Trades, []string{Prefix + "trade.*.*"}, true},
+	{market.Quotes, []string{Prefix + "quote.*.*"}, true},
+	{market.Bars, []string{Prefix + "bar.*.*"}, false},
+	{market.Halts, []string{Prefix + "halt.*.*"}, false},
+	{market.Network, []string{Prefix + "network.*.*"}, false},
+	{market.Hashprices, []string{Prefix + "hashprice.*"}, false},
+	{market.Offers, []string{Prefix + "gpu.offer.*.*"}, false},
+	{market.Rates, []string{Prefix + "gpu.rate.*.*"}, false},
+	{market.Signals, []string{Prefix + "signal.*.*"}, false},
+	{market.Feeds, []string{Prefix + "feed.*"}, false},
+	{market.Dead, []string{Prefix + "dead.>"}, false},
+}
+
+// duplicateWindow is for how long JetStream itself refuses a second message with the same id. Longer outages are the publisher's to
+// resolve: see Publisher.
+const duplicateWindow = 2 * time.Minute
+
+// Ensure creates the streams, or updates those whose declaration changed. It is idempotent.
+func (b *Bus) Ensure(ctx context.Context) error {
+	for _, d := range declared {
+		cfg := jetstream.StreamConfig{
+			Name: string(d.stream), Subjects: d.subjects, Description: "hashpivot " + string(d.stream),
+			Retention: jetstream.LimitsPolicy, Storage: jetstream.FileStorage, Replicas: b.cfg.Replicas,
+			// Full means refused, never silently forgotten: DiscardOld would drop what may not have landed yet.
+			Discard: jetstream.DiscardNew, MaxBytes: b.cfg.MaxBytes, Duplicates: duplicateWindow, AllowDirect: true,
+		}
+		if d.heavy {
+			cfg.MaxAge = b.cfg.MaxAge
+		}
+		if _, err := b.js.CreateOrUpdateStream(ctx, cfg); err != nil {
+			return fmt.Errorf("declare stream %s: %w", d.stream, err)
+		}
+	}
+	if _, err := b.bucket(ctx); err != nil {
+		return err
+	}
+	return nil
+}
+
+// Info is the state of a stream.
+type Info struct {
+	Stream market.Stream `json:"stream"`
+	// Created identifies this life of the stream: one that is deleted and made again begins a new one.
+	Created  time.Time `json:"created"`
+	Messages uint64    `json:"messages"`
+	Bytes    uint64    `json:"bytes"`
+	FirstSeq uint64    `json:"first_seq"`
+	LastSeq  uint64    `json:"last_seq"`
+	LastTime time.Time `json:"last_time,omitzero"`
+	MaxBytes int64     `json:"max_bytes"`
+}
+
+// ErrNoStream says that a stream does not exist (yet).
+var ErrNoStream = errors.New("stream does not exist")
+
+// Info asks for the state of a stream.
+func (b *Bus) Info(ctx context.Context, stream market.Stream) (Info, error) {
+	s, err := b.js.Stream(ctx, string(stream))
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return Info{}, fmt.Errorf("ask for stream %s: %w", stream, ErrNoStream)
+	}
+	if err != nil {
+		return Info{}, fmt.Errorf("ask for stream %s: %w", stream, err)
+	}
+	i := s.CachedInfo()
+	return Info{
+		Stream: stream, Created: i.Created.UTC(), Messages: i.State.Msgs, Bytes: i.State.Bytes, FirstSeq: i.State.FirstSeq,
+		LastSeq: i.State.LastSeq, LastTime: i.State.LastTime.UTC(), MaxBytes: i.Config.MaxBytes,
+	}, nil
+}
