@@ -1,0 +1,190 @@
+package chembed
+
+import (
+	"bufio"
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/hashpivot/hashpivot/pkg/chembed/internal/engine"
+	"github.com/hashpivot/hashpivot/pkg/chembed/internal/httpserver"
+	"github.com/hashpivot/hashpivot/pkg/chembed/internal/libchdb"
+	"github.com/hashpivot/hashpivot/pkg/chembed/internal/tcpserver"
+)
+
+// RunChildIfRequested turns the process into the engine if it was started as one,
+// and returns at once if not. It must be the first statement of main, and of
+// TestMain in packages that start a server.
+func RunChildIfRequested() {
+	if os.Getenv(childEnv) != childVersion {
+		return
+	}
+	os.Exit(runChild())
+}
+
+// runChild is the engine process. It ends by os.Exit, which runs no C destructor:
+// those of the engine race its own threads.
+func runChild() int {
+	_ = os.Unsetenv(childEnv) // whatever the engine starts is no engine
+	control := os.NewFile(fdControl, "control")
+	status := json.NewEncoder(os.NewFile(fdStatus, "status"))
+	// The descriptors must not leak into anything that the engine executes.
+	for fd := fdControl; fd <= fdHTTP; fd++ {
+		syscall.CloseOnExec(fd)
+	}
+	// Interrupts go to the whole foreground process group; the parent decides.
+	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	log := slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+
+	fatal := func(kind string, err error) int {
+		_ = status.Encode(childStatus{Fatal: kind, Message: err.Error()})
+		return 1
+	}
+	in := bufio.NewReader(control)
+	line, err := in.ReadBytes('\n')
+	if err != nil {
+		return fatal(fatalOther, fmt.Errorf("read configuration from the parent: %w", err))
+	}
+	var cfg childConfig
+	if err := json.Unmarshal(line, &cfg); err != nil {
+		return fatal(fatalOther, fmt.Errorf("read configuration from the parent: %w", err))
+	}
+	// From here on the end of the control pipe, by the parent's wish or death, is
+	// the end. While the engine still opens its directory there is nothing to save.
+	ctx, stop := context.WithCancel(context.Background())
+	var mu sync.Mutex
+	opened := false
+	go func() {
+		_, _ = io.Copy(io.Discard, in)
+		mu.Lock()
+		defer mu.Unlock()
+		if !opened {
+			os.Exit(0)
+		}
+		stop()
+	}()
+
+	if err := checkLock(cfg.DataDir); err != nil {
+		return fatal(fatalLocked, err)
+	}
+	eng, err := engine.Open(engine.Config{
+		Library: cfg.Library, DataDir: cfg.DataDir, ServerArgs: serverArgs(cfg.ServerSettings), Defaults: cfg.Settings,
+		Concurrency: cfg.MaxConcurrentQueries, QueueWait: cfg.QueueWait, Logger: log,
+	})
+	if err != nil {
+		kind := fatalLibrary
+		if errors.Is(err, libchdb.ErrConnect) {
+			kind = fatalDataDir
+		}
+		return fatal(kind, err)
+	}
+	mu.Lock()
+	opened = true
+	mu.Unlock()
+
+	native, err := listener(fdNative)
+	if err != nil {
+		return fatal(fatalOther, err)
+	}
+	web, err := listener(fdHTTP)
+	if err != nil {
+		return fatal(fatalOther, err)
+	}
+	auth := authenticator(cfg.Users)
+	tcp := tcpserver.New(tcpserver.Config{Engine: eng, Authenticate: auth, MaxConnections: cfg.MaxConnections, Logger: log})
+	http := httpserver.New(httpserver.Config{Engine: eng, Authenticate: auth, MaxConnections: cfg.MaxConnections, Logger: log})
+	var wg sync.WaitGroup
+	for _, serve := range []func() error{
+		func() error { return tcp.Serve(native) },
+		func() error { return http.Serve(web) },
+	} {
+		wg.Go(func() {
+			if err := serve(); err != nil {
+				log.Error("serve", "error", err)
+				stop()
+			}
+		})
+	}
+	if err := status.Encode(childStatus{Ready: true, Version: eng.Version}); err != nil {
+		stop() // the parent is gone
+	}
+	<-ctx.Done()
+
+	drain, cancel := context.WithTimeout(context.Background(), cfg.Drain)
+	defer cancel()
+	_ = native.Close()
+	wg.Go(func() { http.Shutdown(drain) })
+	wg.Go(func() { tcp.Shutdown(drain) })
+	wg.Wait()
+	eng.Close()
+	return 0
+}
+
+func serverArgs(settings map[string]string) []string {
+	var out []string
+	for k, v := range settings {
+		out = append(out, "--"+k+"="+v)
+	}
+	return out
+}
+
+func listener(fd int) (net.Listener, error) {
+	f := os.NewFile(uintptr(fd), "listener")
+	defer f.Close()
+	ln, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("take over listening socket %d: %w", fd, err)
+	}
+	return ln, nil
+}
+
+// checkLock looks at the lock that the engine takes on its directory, to tell this
+// mistake from all others: the engine itself says no more than that it failed.
+func checkLock(dir string) error {
+	f, err := os.OpenFile(filepath.Join(dir, "status"), os.O_RDWR, 0)
+	if err != nil {
+		return nil // not there yet
+	}
+	defer f.Close()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
+		owner := "another process"
+		b, _ := io.ReadAll(io.LimitReader(f, 4096))
+		for _, l := range strings.Split(string(b), "\n") {
+			if pid, ok := strings.CutPrefix(l, "PID: "); ok {
+				owner = "process " + pid
+			}
+		}
+		return fmt.Errorf("%s has %s open", owner, dir)
+	}
+	return nil
+}
+
+// authenticator checks users against the configuration.
+func authenticator(users map[string]string) func(user, password string) error {
+	if len(users) == 0 {
+		users = map[string]string{"default": ""}
+	}
+	return func(user, password string) error {
+		if user == "" {
+			user = "default"
+		}
+		want, known := users[user]
+		same := subtle.ConstantTimeCompare([]byte(want), []byte(password)) == 1
+		if !known || !same {
+			return engine.NewError(engine.CodeAuth, "AUTHENTICATION_FAILED",
+				"%s: Authentication failed: password is incorrect, or there is no user with such name.", user)
+		}
+		return nil
+	}
+}

@@ -1,0 +1,427 @@
+package httpserver
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashpivot/hashpivot/pkg/chembed/internal/engine"
+	"github.com/hashpivot/hashpivot/pkg/chembed/internal/native"
+	"github.com/hashpivot/hashpivot/pkg/chembed/internal/sqltext"
+)
+
+// query is one request that carries a query.
+type query struct {
+	srv    *Server
+	w      http.ResponseWriter
+	r      *http.Request
+	params url.Values
+
+	out     *output
+	started time.Time
+}
+
+// reserved parameters are the interface's own; every other one is a setting.
+var reserved = map[string]bool{
+	"query": true, "database": true, "user": true, "password": true, "quota_key": true, "query_id": true,
+	"session_id": true, "session_timeout": true, "session_check": true, "compress": true, "decompress": true,
+	"default_format": true, "client_protocol_version": true, "stacktrace": true, "buffer_size": true,
+	"wait_end_of_query": true, "role": true, "close_session": true, "param": true,
+}
+
+func (q *query) run() error {
+	q.started = time.Now()
+	h := q.w.Header()
+	id := q.params.Get("query_id")
+	if id == "" {
+		id = newID()
+	}
+	h.Set("X-ClickHouse-Query-Id", id)
+	h.Set("X-ClickHouse-Server-Display-Name", "hashpivot")
+	h.Set("X-ClickHouse-Timezone", q.srv.cfg.Engine.Timezone)
+	if tz := q.params.Get("session_timezone"); tz != "" {
+		h.Set("X-ClickHouse-Timezone", tz)
+	}
+	if err := q.srv.authenticate(q.r, q.params); err != nil {
+		return err
+	}
+	if strings.HasPrefix(q.r.Header.Get("Content-Type"), "multipart/form-data") {
+		if err := q.readForm(); err != nil {
+			return err
+		}
+	}
+	body, err := q.body()
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	sql, data, err := q.text(body)
+	if err != nil {
+		return err
+	}
+	st := sqltext.Parse(sql)
+	if st.Kind != sqltext.KindInsert {
+		if err := engine.CheckSingle(st); err != nil {
+			return err
+		}
+	}
+	settings, params, err := q.settings()
+	if err != nil {
+		return err
+	}
+	ctx := q.r.Context()
+	if err := q.srv.cfg.Engine.Acquire(ctx); err != nil {
+		return err
+	}
+	defer q.srv.cfg.Engine.Release()
+	sess, release, err := q.srv.session(q.params)
+	if err != nil {
+		return err
+	}
+	defer release()
+	database := q.r.Header.Get("X-ClickHouse-Database")
+	if v := q.params.Get("database"); v != "" {
+		database = v
+	}
+	if database != "" || q.params.Get("session_id") == "" {
+		if err := sess.Use(database); err != nil {
+			return err
+		}
+	}
+	if err := sess.Prepare(settings); err != nil {
+		return err
+	}
+	if st.Kind == sqltext.KindInsert {
+		return q.insert(sess, st, io.MultiReader(strings.NewReader(st.InlineData(sql)), data), params)
+	}
+	return q.selectRows(ctx, sess, st, params)
+}
+
+// readForm takes the fields of a multipart form as parameters. External tables in
+// it are not supported.
+func (q *query) readForm() error {
+	if err := q.r.ParseMultipartForm(1 << 20); err != nil {
+		return engine.NewError(engine.CodeBadArguments, "BAD_ARGUMENTS", "Cannot read the multipart form: %v", err)
+	}
+	defer func() { _ = q.r.MultipartForm.RemoveAll() }()
+	if len(q.r.MultipartForm.File) > 0 {
+		return engine.NewError(engine.CodeNotImplemented, "NOT_IMPLEMENTED",
+			"External tables are not supported here: use a temporary table in a session, or a literal list")
+	}
+	for k, v := range q.r.MultipartForm.Value {
+		q.params[k] = v
+	}
+	q.r.Body = http.NoBody
+	return nil
+}
+
+// body is the request's, decompressed.
+func (q *query) body() (io.ReadCloser, error) {
+	body, err := decoded(q.r.Body, q.r.Header.Get("Content-Encoding"))
+	if err != nil {
+		return nil, err
+	}
+	if truth(q.params.Get("decompress")) {
+		return &frameStream{frames: native.NewFrameReader(bufio.NewReaderSize(body, 64<<10)), under: body}, nil
+	}
+	return body, nil
+}
+
+// frameStream is the content of native compressed frames.
+type frameStream struct {
+	frames *native.FrameReader
+	rest   []byte
+	under  io.Closer
+}
+
+func (f *frameStream) Read(p []byte) (int, error) {
+	for len(f.rest) == 0 {
+		b, err := f.frames.Next()
+		if err != nil {
+			return 0, err
+		}
+		f.rest = b
+	}
+	n := copy(p, f.rest)
+	f.rest = f.rest[n:]
+	return n, nil
+}
+
+func (f *frameStream) Close() error { f.frames.Close(); return f.under.Close() }
+
+// text finds the query, in the URL, in the body or begun in the one and continued
+// in the other, and what of the body is data.
+func (q *query) text(body io.Reader) (sql string, data io.Reader, err error) {
+	sql = q.params.Get("query")
+	if sql != "" {
+		st := sqltext.Parse(sql)
+		if st.Kind == sqltext.KindInsert {
+			return sql, body, nil
+		}
+	}
+	// The first part of the body shows whether it is an INSERT with data behind.
+	head := make([]byte, maxInsertHeader)
+	n, eof, err := readUpTo(body, head)
+	if err != nil {
+		return "", nil, bodyError(err)
+	}
+	head = head[:n]
+	if eof {
+		body = bytes.NewReader(nil)
+	}
+	full := string(head)
+	if sql != "" && full != "" {
+		full = sql + "\n" + full
+	} else if sql != "" {
+		full = sql
+	}
+	if st := sqltext.Parse(full); st.Kind == sqltext.KindInsert && st.Insert.Named {
+		return full[:st.Insert.Data], io.MultiReader(strings.NewReader(full[st.Insert.Data:]), body), nil
+	}
+	rest, err := io.ReadAll(io.LimitReader(body, maxQueryText+1))
+	if err != nil {
+		return "", nil, bodyError(err)
+	}
+	if len(rest) > maxQueryText {
+		return "", nil, engine.NewError(engine.CodeSyntax, "SYNTAX_ERROR", "Query is longer than %d bytes", maxQueryText)
+	}
+	return full + string(rest), bytes.NewReader(nil), nil
+}
+
+func bodyError(err error) error {
+	if errors.Is(err, native.ErrMalformed) {
+		return engine.NewError(engine.CodeIncorrectData, "INCORRECT_DATA", "%v", err)
+	}
+	return engine.NewError(engine.CodeNetwork, "NETWORK_ERROR", "Cannot read the request's body: %v", err)
+}
+
+// settings splits the URL's parameters into the engine's settings and the query's
+// parameters.
+func (q *query) settings() ([]engine.Setting, []engine.Param, error) {
+	var settings []engine.Setting
+	var params []engine.Param
+	for name, values := range q.params {
+		value := values[len(values)-1]
+		switch {
+		case reserved[name]:
+		case strings.HasPrefix(name, "param_"):
+			params = append(params, engine.Param{Name: name[len("param_"):], Value: value})
+		default:
+			settings = append(settings, engine.Setting{Name: name, Value: value, Important: true})
+		}
+	}
+	// A GET changes nothing: links are followed by machines.
+	if q.r.Method == http.MethodGet || q.r.Method == http.MethodHead {
+		has := false
+		for _, s := range settings {
+			has = has || s.Name == "readonly" && s.Value != "0"
+		}
+		if !has {
+			settings = append(settings, engine.Setting{Name: "readonly", Value: "2", Important: true})
+		}
+	}
+	return settings, params, nil
+}
+
+// format is the output's: the query's own, the client's wish, or the default.
+func (q *query) format(st sqltext.Statement) string {
+	for _, f := range []string{st.Format, q.params.Get("default_format"), q.r.Header.Get("X-ClickHouse-Format")} {
+		if f != "" {
+			return f
+		}
+	}
+	return "TabSeparated"
+}
+
+func (q *query) selectRows(ctx context.Context, sess *engine.Session, st sqltext.Statement, params []engine.Param) error {
+	format := q.format(st)
+	if !validFormat(format) {
+		return engine.NewError(engine.CodeUnknownFormat, "UNKNOWN_FORMAT", "Unknown format %s", format)
+	}
+	h := q.w.Header()
+	h.Set("X-ClickHouse-Format", format)
+	h.Set("Content-Type", contentType(format))
+	out, err := q.newOutput()
+	if err != nil {
+		return err
+	}
+	q.out = out
+	var stats engine.Stats
+	if format == "Native" {
+		stats, err = q.nativeRows(ctx, sess, st, params)
+	} else {
+		stats, err = q.document(ctx, sess, st, format, params)
+	}
+	if err != nil {
+		return err
+	}
+	out.summary(summary(stats, time.Since(q.started)))
+	return out.Close()
+}
+
+// nativeRows streams blocks, dressed for the client's protocol version.
+func (q *query) nativeRows(ctx context.Context, sess *engine.Session, st sqltext.Statement, params []engine.Param) (engine.Stats, error) {
+	rev, _ := strconv.ParseUint(q.params.Get("client_protocol_version"), 10, 32)
+	var w native.Walker
+	dress := native.OutOptions(rev)
+	dress.OutInfo = rev > 0
+	blocks := 0
+	stats, err := sess.Blocks(ctx, st, params, func(block []byte, _ engine.Stats) error {
+		blocks++
+		if rev == 0 {
+			_, err := q.out.Write(block)
+			return err
+		}
+		if blocks == 1 { // see the native server: an error must come before the output
+			src := native.Bytes(block)
+			if _, err := w.Walk(&src, func([]byte) error { return nil }, native.Options{}); err != nil {
+				return engine.NewError(engine.CodeNotImplemented, "NOT_IMPLEMENTED", "%v", err)
+			}
+		}
+		src := native.Bytes(block)
+		_, err := w.Walk(&src, func(b []byte) error { _, err := q.out.Write(b); return err }, dress)
+		return err
+	})
+	return stats, err
+}
+
+// document pipes what the engine renders to the client.
+func (q *query) document(ctx context.Context, sess *engine.Session, st sqltext.Statement, format string, params []engine.Param) (engine.Stats, error) {
+	pr, pw, err := os.Pipe()
+	if err != nil {
+		return engine.Stats{}, fmt.Errorf("make a pipe for the output: %w", err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	copied := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(q.out, pr)
+		if err != nil {
+			cancel()
+			// The engine must not be left in front of a full pipe.
+			_, _ = io.Copy(io.Discard, pr)
+		}
+		copied <- err
+	}()
+	stats, err := sess.Document(ctx, st, format, params, pw)
+	_ = pw.Close()
+	copyErr := <-copied
+	_ = pr.Close()
+	if copyErr != nil {
+		return stats, copyErr
+	}
+	return stats, err
+}
+
+func validFormat(s string) bool {
+	for _, c := range s {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// insert streams the data into the engine. It is committed when the whole body has
+// come: a client that goes away inserts nothing.
+func (q *query) insert(sess *engine.Session, st sqltext.Statement, data io.Reader, params []engine.Param) error {
+	feed, err := sess.Insert(st.Insert, st.Insert.Format, params)
+	if err != nil {
+		return err
+	}
+	rev, _ := strconv.ParseUint(q.params.Get("client_protocol_version"), 10, 32)
+	if rev > 0 && strings.EqualFold(st.Insert.Format, "Native") {
+		err = feedBlocks(feed, data, rev)
+	} else {
+		err = feedBytes(feed, data)
+	}
+	if err != nil {
+		feed.Abort()
+		return err
+	}
+	stats, err := feed.Commit()
+	if err != nil {
+		return err
+	}
+	q.w.Header().Set("X-ClickHouse-Summary", summary(stats, time.Since(q.started)))
+	q.w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
+	q.w.WriteHeader(http.StatusOK)
+	return nil
+}
+
+// feedBytes returns an error when the data ends early; when the engine fails, it
+// stops, and Commit says why.
+func feedBytes(feed *engine.Feed, data io.Reader) error {
+	buf := make([]byte, 256<<10)
+	for {
+		n, eof, err := readUpTo(data, buf)
+		if err != nil {
+			return bodyError(err)
+		}
+		if n > 0 && !feed.Append(buf[:n]) || eof {
+			return nil
+		}
+	}
+}
+
+// readUpTo fills buf, or reads up to the end. Unlike io.ReadFull it tells an end
+// from a body that was cut short, for which net/http says io.ErrUnexpectedEOF.
+func readUpTo(r io.Reader, buf []byte) (n int, eof bool, err error) {
+	for n < len(buf) {
+		k, err := r.Read(buf[n:])
+		n += k
+		if err == io.EOF {
+			return n, true, nil
+		}
+		if err != nil {
+			return n, false, err
+		}
+	}
+	return n, false, nil
+}
+
+// feedBlocks takes Native data of a client's protocol version down to the
+// engine's.
+func feedBlocks(feed *engine.Feed, data io.Reader, rev uint64) error {
+	r := bufio.NewReaderSize(data, 256<<10)
+	src := native.NewPlainReader(r)
+	var w native.Walker
+	alive := true
+	for {
+		if _, err := r.Peek(1); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return bodyError(err)
+		}
+		_, err := w.Walk(src, func(b []byte) error {
+			alive = alive && feed.Append(b)
+			return nil
+		}, native.InOptions(rev))
+		if err != nil {
+			return bodyError(err)
+		}
+		if !alive {
+			return nil
+		}
+	}
+}
+
+func summary(s engine.Stats, elapsed time.Duration) string {
+	b, _ := json.Marshal(map[string]string{
+		"read_rows": strconv.FormatUint(s.ReadRows, 10), "read_bytes": strconv.FormatUint(s.ReadBytes, 10),
+		"written_rows": strconv.FormatUint(s.WrittenRows, 10), "written_bytes": strconv.FormatUint(s.WrittenBytes, 10),
+		"total_rows_to_read": "0", "result_rows": strconv.FormatUint(s.ResultRows, 10), "result_bytes": "0",
+		"elapsed_ns": strconv.FormatInt(elapsed.Nanoseconds(), 10),
+	})
+	return string(b)
+}

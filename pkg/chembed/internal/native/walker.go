@@ -1,0 +1,518 @@
+// Package native speaks ClickHouse's native wire format: its packets, its
+// compressed frames and its column blocks.
+//
+// Blocks are never decoded. A Walker follows a block's structure only to find
+// where its columns end, and hands the bytes on as they are.
+package native
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// ErrMalformed marks input that is not what the protocol allows.
+var ErrMalformed = errors.New("malformed native data")
+
+func malformed(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrMalformed}, args...)...)
+}
+
+// Source yields a block's bytes piece by piece.
+type Source interface {
+	// Next returns the following bytes, at least one, valid until the call after.
+	Next() ([]byte, error)
+	// Done says how many bytes of the last piece belonged to the block.
+	Done(used int) error
+}
+
+const (
+	maxColumns   = 10_000
+	maxNameLen   = 1 << 16
+	maxTypeLen   = 1 << 20
+	maxRows      = 1 << 40
+	maxTypeCache = 256
+)
+
+// Options say how a block is dressed on each side. Revision 0, what the engine
+// speaks, has neither block info nor flags.
+type Options struct {
+	InInfo, InFlags   bool // input has block info, a serialization flag a column
+	OutInfo, OutFlags bool // output shall have them
+	OutEmpty          bool // pass on a block without rows as well
+}
+
+// Block is what a walked block was.
+type Block struct {
+	Columns int
+	Rows    uint64
+}
+
+// Walker passes blocks from a source to a sink. It keeps its type cache between
+// blocks; it is not for concurrent use.
+type Walker struct {
+	src  Source
+	sink func([]byte) error
+
+	buf       []byte
+	pos, mark int // read up to pos; handed on up to mark
+
+	scratch [binary.MaxVarintLen64]byte
+	name    []byte
+	types   map[string]*colType
+}
+
+// blockInfoOut is the info of an ordinary block: no overflow rows, bucket -1.
+var blockInfoOut = []byte{1, 0, 2, 0xff, 0xff, 0xff, 0xff, 0}
+
+// Walk passes one block from src to sink. The bytes given to sink are valid
+// during the call only; an error of the sink ends the walk.
+func (w *Walker) Walk(src Source, sink func([]byte) error, o Options) (Block, error) {
+	w.src, w.sink = src, sink
+	w.buf, w.pos, w.mark = nil, 0, 0
+	b, err := w.block(o)
+	if err != nil {
+		return b, err
+	}
+	if err := w.flush(); err != nil {
+		return b, err
+	}
+	return b, src.Done(w.pos)
+}
+
+func (w *Walker) block(o Options) (Block, error) {
+	if o.InInfo {
+		if err := w.blockInfo(); err != nil {
+			return Block{}, err
+		}
+	}
+	columns, err := w.uvarint()
+	if err != nil {
+		return Block{}, err
+	}
+	rows, err := w.uvarint()
+	if err != nil {
+		return Block{}, err
+	}
+	if columns > maxColumns {
+		return Block{}, malformed("block of %d columns", columns)
+	}
+	if rows > maxRows || columns == 0 && rows > 0 {
+		return Block{}, malformed("block of %d columns and %d rows", columns, rows)
+	}
+	b := Block{Columns: int(columns), Rows: rows}
+	w.mark = w.pos
+	out := rows > 0 || o.OutEmpty
+	if out {
+		if o.OutInfo {
+			if err := w.sink(blockInfoOut); err != nil {
+				return b, err
+			}
+		}
+		n := binary.PutUvarint(w.scratch[:], columns)
+		if err := w.sink(w.scratch[:n]); err != nil {
+			return b, err
+		}
+		n = binary.PutUvarint(w.scratch[:], rows)
+		if err := w.sink(w.scratch[:n]); err != nil {
+			return b, err
+		}
+	} else {
+		sink := w.sink
+		w.sink = func([]byte) error { return nil }
+		defer func() { w.sink = sink }()
+	}
+	for range columns {
+		if err := w.column(rows, o); err != nil {
+			return b, err
+		}
+	}
+	return b, w.flush()
+}
+
+// blockInfo passes the tagged fields before a block.
+func (w *Walker) blockInfo() error {
+	for {
+		field, err := w.uvarint()
+		if err != nil {
+			return err
+		}
+		switch field {
+		case 0:
+			w.mark = w.pos
+			return nil
+		case 1:
+			err = w.skip(1)
+		case 2:
+			err = w.skip(4)
+		default:
+			return malformed("block info field %d", field)
+		}
+		if err != nil {
+			return err
+		}
+		w.mark = w.pos // none of it is handed on
+	}
+}
+
+var noFlag = []byte{0}
+
+func (w *Walker) column(rows uint64, o Options) error {
+	if n, err := w.uvarint(); err != nil {
+		return err
+	} else if n > maxNameLen {
+		return malformed("column name of %d bytes", n)
+	} else if err := w.skip(n); err != nil {
+		return err
+	}
+	typ, err := w.typeOf()
+	if err != nil {
+		return err
+	}
+	if o.InFlags {
+		if err := w.flush(); err != nil {
+			return err
+		}
+		flag, err := w.byte()
+		if err != nil {
+			return err
+		}
+		if flag != 0 {
+			return fmt.Errorf("column in a custom serialization: %w", ErrUnsupported)
+		}
+		w.mark = w.pos
+	}
+	if o.OutFlags {
+		if err := w.flush(); err != nil {
+			return err
+		}
+		if err := w.sink(noFlag); err != nil {
+			return err
+		}
+	}
+	if rows == 0 {
+		return nil
+	}
+	if err := w.prefix(typ); err != nil {
+		return err
+	}
+	return w.data(typ, rows)
+}
+
+// typeOf reads a type's name and finds its layout.
+func (w *Walker) typeOf() (*colType, error) {
+	n, err := w.uvarint()
+	if err != nil {
+		return nil, err
+	}
+	if n > maxTypeLen {
+		return nil, malformed("type name of %d bytes", n)
+	}
+	w.name = w.name[:0]
+	for n > 0 {
+		if w.pos == len(w.buf) {
+			if err := w.fill(); err != nil {
+				return nil, err
+			}
+		}
+		k := min(n, uint64(len(w.buf)-w.pos))
+		w.name = append(w.name, w.buf[w.pos:w.pos+int(k)]...)
+		w.pos += int(k)
+		n -= k
+	}
+	if t, ok := w.types[string(w.name)]; ok {
+		return t, nil
+	}
+	t, err := parseType(string(w.name))
+	if err != nil {
+		return nil, err
+	}
+	if w.types == nil || len(w.types) >= maxTypeCache {
+		w.types = make(map[string]*colType)
+	}
+	w.types[string(w.name)] = t
+	return t, nil
+}
+
+// prefix passes what stands before a column's data: versions and modes.
+func (w *Walker) prefix(t *colType) error {
+	switch t.shape {
+	case shapeLowCardinality:
+		v, err := w.uint64()
+		if err != nil {
+			return err
+		}
+		if v != 1 {
+			return malformed("low cardinality version %d", v)
+		}
+		return w.prefix(t.elems[0])
+	case shapeVariant:
+		v, err := w.uint64()
+		if err != nil {
+			return err
+		}
+		if v != 0 {
+			return fmt.Errorf("variant in mode %d: %w", v, ErrUnsupported)
+		}
+	}
+	for _, e := range t.elems {
+		if err := w.prefix(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// data passes rows values of type t.
+func (w *Walker) data(t *colType, rows uint64) error {
+	if rows == 0 {
+		return nil
+	}
+	if rows > maxRows {
+		return malformed("column of %d values", rows)
+	}
+	switch t.shape {
+	case shapeFixed:
+		return w.skip(rows * t.width)
+	case shapeString:
+		return w.strings(rows)
+	case shapeNullable:
+		if err := w.skip(rows); err != nil {
+			return err
+		}
+		return w.data(t.elems[0], rows)
+	case shapeArray:
+		if err := w.skip((rows - 1) * 8); err != nil {
+			return err
+		}
+		total, err := w.uint64()
+		if err != nil {
+			return err
+		}
+		return w.data(t.elems[0], total)
+	case shapeTuple:
+		for _, e := range t.elems {
+			if err := w.data(e, rows); err != nil {
+				return err
+			}
+		}
+		return nil
+	case shapeLowCardinality:
+		return w.lowCardinality(t, rows)
+	case shapeVariant:
+		return w.variant(t, rows)
+	}
+	return fmt.Errorf("shape %d: %w", t.shape, ErrUnsupported)
+}
+
+// The flags of a low-cardinality column: the width of its indexes in the low
+// byte, and whether its dictionary comes with it.
+const (
+	lcGlobalDictionary = 1 << 8
+	lcAdditionalKeys   = 1 << 9
+)
+
+func (w *Walker) lowCardinality(t *colType, rows uint64) error {
+	for rows > 0 {
+		flags, err := w.uint64()
+		if err != nil {
+			return err
+		}
+		width := flags & 0xff
+		if width > 3 {
+			return malformed("low cardinality index type %d", width)
+		}
+		if flags&lcGlobalDictionary != 0 {
+			return fmt.Errorf("low cardinality with a global dictionary: %w", ErrUnsupported)
+		}
+		if flags&lcAdditionalKeys != 0 {
+			keys, err := w.uint64()
+			if err != nil {
+				return err
+			}
+			if err := w.data(t.elems[0], keys); err != nil {
+				return err
+			}
+		}
+		n, err := w.uint64()
+		if err != nil {
+			return err
+		}
+		if n == 0 || n > rows {
+			return malformed("low cardinality with %d of %d indexes", n, rows)
+		}
+		if err := w.skip(n << width); err != nil {
+			return err
+		}
+		rows -= n
+	}
+	return nil
+}
+
+// variant passes one discriminator a row and then each alternative's values.
+func (w *Walker) variant(t *colType, rows uint64) error {
+	var counts [256]uint64
+	for left := rows; left > 0; {
+		if w.pos == len(w.buf) {
+			if err := w.fill(); err != nil {
+				return err
+			}
+		}
+		k := min(left, uint64(len(w.buf)-w.pos))
+		for _, d := range w.buf[w.pos : w.pos+int(k)] {
+			counts[d]++
+		}
+		w.pos += int(k)
+		left -= k
+	}
+	for d, n := range counts {
+		if n > 0 && d != 255 && d >= len(t.elems) {
+			return malformed("variant discriminator %d of %d", d, len(t.elems))
+		}
+	}
+	for i, e := range t.elems {
+		if i >= 255 {
+			break
+		}
+		if err := w.data(e, counts[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// strings passes rows length-prefixed strings: the hot loop of text columns.
+func (w *Walker) strings(rows uint64) error {
+	for rows > 0 {
+		buf, pos := w.buf, w.pos
+		for rows > 0 && pos < len(buf) {
+			n := uint64(buf[pos])
+			head := 1
+			if n >= 0x80 {
+				v, k := binary.Uvarint(buf[pos:])
+				if k <= 0 {
+					break // across the edge of the buffer, or overlong
+				}
+				n, head = v, k
+			}
+			if n > uint64(len(buf)-pos-head) {
+				break
+			}
+			pos += head + int(n)
+			rows--
+		}
+		w.pos = pos
+		if rows == 0 {
+			return nil
+		}
+		n, err := w.uvarint()
+		if err != nil {
+			return err
+		}
+		if err := w.skip(n); err != nil {
+			return err
+		}
+		rows--
+	}
+	return nil
+}
+
+// fill hands on what was read and gets more.
+func (w *Walker) fill() error {
+	if err := w.flush(); err != nil {
+		return err
+	}
+	buf, err := w.src.Next()
+	if err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return err
+	}
+	w.buf, w.pos, w.mark = buf, 0, 0
+	return nil
+}
+
+func (w *Walker) flush() error {
+	if w.mark == w.pos {
+		return nil
+	}
+	b := w.buf[w.mark:w.pos]
+	w.mark = w.pos
+	return w.sink(b)
+}
+
+func (w *Walker) skip(n uint64) error {
+	for {
+		if have := uint64(len(w.buf) - w.pos); n <= have {
+			w.pos += int(n)
+			return nil
+		} else {
+			n -= have
+		}
+		w.pos = len(w.buf)
+		if err := w.fill(); err != nil {
+			return err
+		}
+	}
+}
+
+func (w *Walker) byte() (byte, error) {
+	if w.pos == len(w.buf) {
+		if err := w.fill(); err != nil {
+			return 0, err
+		}
+	}
+	b := w.buf[w.pos]
+	w.pos++
+	return b, nil
+}
+
+func (w *Walker) uint64() (uint64, error) {
+	if len(w.buf)-w.pos >= 8 {
+		v := binary.LittleEndian.Uint64(w.buf[w.pos:])
+		w.pos += 8
+		return v, nil
+	}
+	var v uint64
+	for i := range 8 {
+		b, err := w.byte()
+		if err != nil {
+			return 0, err
+		}
+		v |= uint64(b) << (8 * i)
+	}
+	return v, nil
+}
+
+func (w *Walker) uvarint() (uint64, error) {
+	var v uint64
+	for i := range binary.MaxVarintLen64 {
+		b, err := w.byte()
+		if err != nil {
+			return 0, err
+		}
+		v |= uint64(b&0x7f) << (7 * i)
+		if b < 0x80 {
+			return v, nil
+		}
+	}
+	return 0, malformed("number longer than %d bytes", binary.MaxVarintLen64)
+}
+
+// Bytes is a Source of one piece, such as a block in the engine's memory.
+type Bytes []byte
+
+// Next returns the piece once.
+func (b *Bytes) Next() ([]byte, error) {
+	if len(*b) == 0 {
+		return nil, io.EOF
+	}
+	out := *b
+	*b = nil
+	return out, nil
+}
+
+// Done is called at the block's end.
+func (b *Bytes) Done(int) error { return nil }

@@ -1,0 +1,9 @@
+package chembed_test
+
+import (
+	"testing"
+
+	"github.com/hashpivot/hashpivot/pkg/chembed/chembedtest"
+)
+
+func TestMain(m *testing.M) { chembedtest.Main(m) }

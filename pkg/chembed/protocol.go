@@ -1,0 +1,46 @@
+package chembed
+
+import "time"
+
+// What parent and child say to each other. The child finds these descriptors
+// open, in this order, from 3 on.
+const (
+	fdControl = 3 + iota // from the parent: the childConfig, then nothing; its end means: close
+	fdStatus             // to the parent: one childStatus a line
+	fdNative             // listening socket of the native protocol
+	fdHTTP               // listening socket of HTTP
+)
+
+// childEnv marks the child's environment; its value is this protocol's version.
+const (
+	childEnv     = "HASHPIVOT_CHEMBED_ENGINE"
+	childVersion = "1"
+)
+
+// childConfig is the first line on the control pipe.
+type childConfig struct {
+	Library, DataDir     string
+	ServerSettings       map[string]string
+	Settings             map[string]string
+	Users                map[string]string
+	MaxConnections       int
+	MaxConcurrentQueries int
+	QueueWait, Drain     time.Duration
+}
+
+// childStatus is a line on the status pipe.
+type childStatus struct {
+	Ready   bool   `json:",omitempty"` // accepting connections
+	Version string `json:",omitempty"` // of the engine, with Ready
+
+	Fatal   string `json:",omitempty"` // why it ends, one of the words below
+	Message string `json:",omitempty"`
+}
+
+// Words of childStatus.Fatal.
+const (
+	fatalLibrary = "library"
+	fatalLocked  = "locked"
+	fatalDataDir = "datadir"
+	fatalOther   = "other"
+)
