@@ -145,6 +145,11 @@ func (b *Bus) ScanCounts(ctx context.Context, stream market.Stream, seq uint64, 
 	return b.scan(ctx, stream, scanFrom{seq: seq, headers: true}, fn)
 }
 
+// ScanAll calls fn for every message that the stream holds now.
+func (b *Bus) ScanAll(ctx context.Context, stream market.Stream, fn func(Msg) error) error {
+	return b.scan(ctx, stream, scanFrom{}, fn)
+}
+
 // Get reads one message.
 func (b *Bus) Get(ctx context.Context, stream market.Stream, seq uint64) (Msg, error) {
 	s, err := b.js.Stream(ctx, string(stream))

@@ -1,0 +1,43 @@
+package run
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/lmittmann/tint"
+	"github.com/mattn/go-isatty"
+)
+
+// LogConfig says how much is logged and in which form.
+type LogConfig struct {
+	Level  string `koanf:"level"`  // debug, info, warn or error
+	Format string `koanf:"format"` // auto (human on a terminal, JSON otherwise), text or json
+}
+
+// DefaultLogConfig logs what an operator wants to see.
+func DefaultLogConfig() LogConfig { return LogConfig{Level: "info", Format: "auto"} }
+
+// NewLogger makes a logger that writes to w.
+func NewLogger(cfg LogConfig, w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cfg.Level)); err != nil {
+		return nil, Usage(fmt.Errorf("log.level: %q is not one of debug, info, warn, error", cfg.Level))
+	}
+	human := cfg.Format == "text"
+	f, isFile := w.(*os.File)
+	tty := isFile && isatty.IsTerminal(f.Fd())
+	switch cfg.Format {
+	case "auto":
+		human = tty
+	case "text", "json":
+	default:
+		return nil, Usage(fmt.Errorf("log.format: %q is not one of auto, text, json", cfg.Format))
+	}
+	if human {
+		return slog.New(tint.NewHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly + ".000", NoColor: !tty})), nil
+	}
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})), nil
+}

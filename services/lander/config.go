@@ -1,0 +1,70 @@
+// Package lander brings every event from JetStream into ClickHouse exactly once.
+//
+// The law (DESIGN.md, "Delivery"): for each stream one record in JetStream says which range of sequences is being landed. The record is
+// moved by compare-and-swap, which also fences off any other lander; then exactly that range is inserted, one block a partition, under
+// tokens made of the range; then the next. After any crash or doubt the range in the record is read again from the stream, decoded
+// again to the same rows, and inserted again under the same tokens, and ClickHouse drops what it has.
+package lander
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/hashpivot/hashpivot/pkg/bus"
+	"github.com/hashpivot/hashpivot/pkg/market"
+	"github.com/hashpivot/hashpivot/pkg/store"
+)
+
+// Config of the lander.
+type Config struct {
+	// Streams to land; empty means all.
+	Streams []market.Stream `koanf:"streams"`
+	// MinInterval between two inserts of one stream. A stream that was quiet is landed at once; a busy one in larger blocks, which is
+	// what ClickHouse wants.
+	MinInterval time.Duration `koanf:"min_interval"`
+	// MaxRows and MaxBytes bound a range, and so a block and the memory of a stream (two ranges: one in flight, one being built).
+	MaxRows  int `koanf:"max_rows"`
+	MaxBytes int `koanf:"max_bytes"`
+}
+
+// DefaultConfig suits one machine.
+func DefaultConfig() Config {
+	return Config{MinInterval: 100 * time.Millisecond, MaxRows: 250_000, MaxBytes: 64 << 20}
+}
+
+// Validate names the key that is wrong.
+func (c Config) Validate() error {
+	for _, s := range c.Streams {
+		if !slices.Contains(market.Streams(), s) {
+			return fmt.Errorf("lander.streams: %q is not a stream; the streams are %v", s, market.Streams())
+		}
+	}
+	if c.MinInterval < 0 || c.MinInterval > time.Minute {
+		return fmt.Errorf("lander.min_interval: %s is not from 0 to 1m", c.MinInterval)
+	}
+	// A block above the engine's max_insert_block_size would be split, and a token covers one block.
+	if c.MaxRows < 1 || c.MaxRows > 1_000_000 {
+		return fmt.Errorf("lander.max_rows: %d is not from 1 to 1000000", c.MaxRows)
+	}
+	if c.MaxBytes < 1<<20 {
+		return fmt.Errorf("lander.max_bytes: %d is less than 1 MiB", c.MaxBytes)
+	}
+	return nil
+}
+
+// Deps is what the lander works with.
+type Deps struct {
+	Bus     *bus.Bus
+	Store   *store.Store
+	Logger  *slog.Logger
+	Metrics *Metrics // nil: not counted
+}
+
+// ErrFenced says that another lander has taken a stream over; this one must stop.
+var ErrFenced = errors.New("another lander has taken over")
+
+// ErrNewLife says that the stream or the record is not the one that the rows in ClickHouse came from.
+var ErrNewLife = errors.New("stream, record and database do not belong together")

@@ -1,0 +1,73 @@
+package lander
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nuid"
+
+	"github.com/hashpivot/hashpivot/pkg/bus"
+	"github.com/hashpivot/hashpivot/pkg/market"
+)
+
+// Record is what JetStream remembers of a lander: the range that is being landed, or was landed last.
+type Record struct {
+	// Created is when the stream was created, Unix ns: sequences of another life of it mean other messages.
+	Created int64  `json:"created"`
+	First   uint64 `json:"first"`
+	Last    uint64 `json:"last"`
+	// Owner and Written make a record unique to its writer, which compare-and-swap needs when an answer is lost.
+	Owner   string    `json:"owner"`
+	Written time.Time `json:"written"`
+}
+
+// Token names the range for deduplication.
+func (r Record) Token(stream market.Stream) string {
+	return fmt.Sprintf("%s@%d:%d-%d", stream, r.Created, r.First, r.Last)
+}
+
+func recordKey(stream market.Stream) string { return "lander." + string(stream) }
+
+// LoadRecord reads a stream's record; ok is false if there is none yet.
+func LoadRecord(ctx context.Context, b *bus.Bus, stream market.Stream) (rec Record, rev uint64, ok bool, _ error) {
+	data, rev, err := b.Cell(recordKey(stream)).Get(ctx)
+	if err != nil || rev == 0 {
+		return Record{}, 0, false, err
+	}
+	if err := json.Unmarshal(data, &rec); err != nil {
+		return Record{}, 0, false, fmt.Errorf("read the lander's record of %s: %w: %w", stream, ErrNewLife, err)
+	}
+	return rec, rev, true, nil
+}
+
+// ledger moves one stream's record.
+type ledger struct {
+	cell  *bus.Cell
+	owner string
+	rev   uint64
+}
+
+func newLedger(b *bus.Bus, stream market.Stream) *ledger {
+	return &ledger{cell: b.Cell(recordKey(stream)), owner: nuid.Next()}
+}
+
+// move writes the range down. ErrFenced if the record is no longer ours.
+func (l *ledger) move(ctx context.Context, created int64, first, last uint64) (Record, error) {
+	rec := Record{Created: created, First: first, Last: last, Owner: l.owner, Written: time.Now().UTC()}
+	data, err := json.Marshal(rec)
+	if err != nil {
+		return rec, err
+	}
+	rev, err := l.cell.Swap(ctx, data, l.rev)
+	if errors.Is(err, bus.ErrConflict) {
+		return rec, fmt.Errorf("%w: %w", ErrFenced, err)
+	}
+	if err != nil {
+		return rec, err
+	}
+	l.rev = rev
+	return rec, nil
+}
