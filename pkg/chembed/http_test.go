@@ -158,7 +158,7 @@ func TestClickHouseGoOverHTTP(t *testing.T) {
 			o.Compression = &clickhouse.Compression{Method: method}
 		})
 		table := fmt.Sprintf("h%d", method)
-		mustExec(t, conn, "CREATE TABLE "+table+" (a UInt64, b LowCardinality(String), c Array(Nullable(Decimal(18, 8)))) ENGINE = MergeTree ORDER BY a")
+		mustExec(t, conn, "CREATE TABLE "+table+" (a UInt64, b LowCardinality(String), c Nullable(Decimal(18, 8))) ENGINE = MergeTree ORDER BY a")
 		b, err := conn.PrepareBatch(ctx, "INSERT INTO "+table)
 		if err != nil {
 			t.Fatalf("method %v: %v", method, err)

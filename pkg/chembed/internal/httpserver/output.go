@@ -139,7 +139,10 @@ func (q *query) fail(err error) {
 	e := engine.AsException(err)
 	text := fmt.Sprintf("%s (version %s (official build))\n", e.Error(), q.srv.cfg.Engine.Version)
 	if q.out != nil && q.out.sent {
-		_, _ = q.out.write([]byte("\n" + text))
+		// The framing that clients look for, with the tag that the headers named, so
+		// that data cannot pass for it.
+		tag := q.w.Header().Get(exceptionTagHeader)
+		_, _ = q.out.write([]byte(fmt.Sprintf("\r\n__exception__\r\n%s\r\n%s%d %s\r\n__exception__\r\n", tag, text, len(text), tag)))
 		if q.out.encoder != nil {
 			_ = q.out.encoder.Close()
 		}
@@ -156,6 +159,8 @@ func (q *query) fail(err error) {
 	q.w.WriteHeader(statusOf(e.Code))
 	_, _ = io.WriteString(q.w, text)
 }
+
+const exceptionTagHeader = "X-ClickHouse-Exception-Tag"
 
 // statusOf maps error codes to HTTP as the server does.
 func statusOf(code int) int {

@@ -47,6 +47,7 @@ func (q *query) run() error {
 		id = newID()
 	}
 	h.Set("X-ClickHouse-Query-Id", id)
+	h.Set(exceptionTagHeader, newID()[:8]+newID()[:8])
 	h.Set("X-ClickHouse-Server-Display-Name", "hashpivot")
 	h.Set("X-ClickHouse-Timezone", q.srv.cfg.Engine.Timezone)
 	if tz := q.params.Get("session_timezone"); tz != "" {
@@ -339,13 +340,9 @@ func (q *query) insert(sess *engine.Session, st sqltext.Statement, data io.Reade
 	if err != nil {
 		return err
 	}
-	rev, _ := strconv.ParseUint(q.params.Get("client_protocol_version"), 10, 32)
-	if rev > 0 && strings.EqualFold(st.Insert.Format, "Native") {
-		err = feedBlocks(feed, data, rev)
-	} else {
-		err = feedBytes(feed, data)
-	}
-	if err != nil {
+	// client_protocol_version is about output: clients send blocks at revision 0,
+	// which is the engine's.
+	if err := feedBytes(feed, data); err != nil {
 		feed.Abort()
 		return err
 	}
@@ -388,32 +385,6 @@ func readUpTo(r io.Reader, buf []byte) (n int, eof bool, err error) {
 		}
 	}
 	return n, false, nil
-}
-
-// feedBlocks takes Native data of a client's protocol version down to the
-// engine's.
-func feedBlocks(feed *engine.Feed, data io.Reader, rev uint64) error {
-	r := bufio.NewReaderSize(data, 256<<10)
-	src := native.NewPlainReader(r)
-	var w native.Walker
-	alive := true
-	for {
-		if _, err := r.Peek(1); err == io.EOF {
-			return nil
-		} else if err != nil {
-			return bodyError(err)
-		}
-		_, err := w.Walk(src, func(b []byte) error {
-			alive = alive && feed.Append(b)
-			return nil
-		}, native.InOptions(rev))
-		if err != nil {
-			return bodyError(err)
-		}
-		if !alive {
-			return nil
-		}
-	}
 }
 
 func summary(s engine.Stats, elapsed time.Duration) string {
