@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -307,6 +308,23 @@ func TestSubjectTokens(t *testing.T) {
 	}
 	if s, ok := bus.StreamOf("md.v1.trade.x"); ok {
 		t.Error(s, ok)
+	}
+}
+
+func TestStreamsOfFilter(t *testing.T) {
+	f := func(filter string, want ...market.Stream) {
+		t.Helper()
+		if got := bus.StreamsOf(filter); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, want %v", filter, got, want)
+		}
+	}
+	f("md.v1.>", market.Streams()...)
+	f("md.v1.trade.>", market.Trades)
+	f("md.v1.*.alpaca.IREN", market.Trades, market.Quotes, market.Bars, market.Halts, market.Network, market.Dead)
+	f("md.v1.gpu.*.vast.h200", market.Offers, market.Rates)
+	f("elsewhere.>")
+	if !bus.Matches("md.v1.trade.*.IREN", "md.v1.trade.alpaca.IREN") || bus.Matches("md.v1.trade.*", "md.v1.trade.alpaca.IREN") {
+		t.Error("wildcards")
 	}
 }
 

@@ -91,3 +91,17 @@ func (b *Bus) Info(ctx context.Context, stream market.Stream) (Info, error) {
 		LastSeq: i.State.LastSeq, LastTime: i.State.LastTime.UTC(), MaxBytes: i.Config.MaxBytes,
 	}, nil
 }
+
+// StreamsOf lists the streams that a subject filter with wildcards can match.
+func StreamsOf(filter string) []market.Stream {
+	var out []market.Stream
+	for _, d := range declared {
+		for _, s := range d.subjects {
+			if overlap(s, filter) {
+				out = append(out, d.stream)
+				break
+			}
+		}
+	}
+	return out
+}

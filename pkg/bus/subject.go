@@ -103,6 +103,24 @@ func StreamOf(subject string) (market.Stream, bool) {
 	return "", false
 }
 
+// Matches reports whether a subject lies under a filter with NATS's wildcards.
+func Matches(filter, subject string) bool { return matches(filter, subject) }
+
+// overlap reports whether some subject lies under both filters.
+func overlap(a, b string) bool {
+	at, bt := strings.Split(a, "."), strings.Split(b, ".")
+	for i := 0; ; i++ {
+		switch {
+		case i == len(at) || i == len(bt):
+			return len(at) == len(bt)
+		case at[i] == ">" || bt[i] == ">":
+			return true
+		case at[i] != "*" && bt[i] != "*" && at[i] != bt[i]:
+			return false
+		}
+	}
+}
+
 // matches applies NATS's wildcards: * is one token, > all the rest.
 func matches(pattern, subject string) bool {
 	pt, st := strings.Split(pattern, "."), strings.Split(subject, ".")

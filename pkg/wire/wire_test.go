@@ -2,6 +2,7 @@ package wire_test
 
 import (
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -130,6 +131,9 @@ func TestRoundTripAndGolden(t *testing.T) {
 			}
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("bytes changed:\n got %x\nwant %x", got, want)
+			}
+			if text, err := wire.JSON(events[0].Stream(), want); err != nil || !json.Valid(text) {
+				t.Errorf("as JSON: %s, %v", text, err)
 			}
 			back, err := wire.Decode(events[0].Stream(), want)
 			if err != nil {
