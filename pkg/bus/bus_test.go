@@ -320,7 +320,7 @@ func TestStreamsOfFilter(t *testing.T) {
 	}
 	f("md.v1.>", market.Streams()...)
 	f("md.v1.trade.>", market.Trades)
-	f("md.v1.*.alpaca.IREN", market.Trades, market.Quotes, market.Bars, market.Halts, market.Network, market.Dead)
+	f("md.v1.*.alpaca.IREN", market.Trades, market.Quotes, market.Bars, market.Halts, market.Network, market.Signals, market.Dead)
 	f("md.v1.gpu.*.vast.h200", market.Offers, market.Rates)
 	f("elsewhere.>")
 	if !bus.Matches("md.v1.trade.*.IREN", "md.v1.trade.alpaca.IREN") || bus.Matches("md.v1.trade.*", "md.v1.trade.alpaca.IREN") {
