@@ -1,0 +1,141 @@
+package store
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"os"
+	"regexp"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+
+	"github.com/hashpivot/hashpivot/pkg/run"
+)
+
+// Compressions that Config knows. None is right on one machine, where compressing costs more than it saves; LZ4 over a network.
+const (
+	CompressionNone = "none"
+	CompressionLZ4  = "lz4"
+	CompressionZSTD = "zstd"
+)
+
+// Config says where ClickHouse is and how to talk to it. DefaultConfig is the embedded server's.
+type Config struct {
+	// Addr lists host:port of the native protocol; the first that answers is used.
+	Addr []string `koanf:"addr"`
+	// Database is made by Migrate if it is absent.
+	Database string     `koanf:"database"`
+	User     string     `koanf:"user"`
+	Password run.Secret `koanf:"password"`
+	// TLS speaks the secure native protocol (port 9440); CAFile adds to the system's certificate authorities.
+	TLS    bool   `koanf:"tls"`
+	CAFile string `koanf:"ca_file"`
+	// Compression of blocks on the wire: none, lz4 or zstd.
+	Compression string `koanf:"compression"`
+
+	DialTimeout time.Duration `koanf:"dial_timeout"`
+	// ReadTimeout bounds the wait for the server's answer to one request; an insert that takes longer has an unknown outcome
+	// and is retried under its token.
+	ReadTimeout time.Duration `koanf:"read_timeout"`
+	// MaxConns bounds the connections.
+	MaxConns int `koanf:"max_conns"`
+	// MaxMemoryUsage bounds the server's memory for one query, bytes; 0 leaves it to the server.
+	MaxMemoryUsage uint64 `koanf:"max_memory_usage"`
+	// MaxResultRows bounds what Query returns; more is an error. QueryEach has no bound.
+	MaxResultRows int `koanf:"max_result_rows"`
+}
+
+// DefaultConfig is for the embedded server on loopback.
+func DefaultConfig() Config {
+	return Config{
+		Addr:           []string{"127.0.0.1:9000"},
+		Database:       "hashpivot",
+		User:           "default",
+		Compression:    CompressionNone,
+		DialTimeout:    5 * time.Second,
+		ReadTimeout:    60 * time.Second,
+		MaxConns:       16,
+		MaxMemoryUsage: 2 << 30,
+		MaxResultRows:  1_000_000,
+	}
+}
+
+// Validate names the key that is wrong.
+func (c Config) Validate() error {
+	if len(c.Addr) == 0 {
+		return fmt.Errorf("addr: no address of ClickHouse; give host:port of its native protocol, such as 127.0.0.1:9000")
+	}
+	for _, a := range c.Addr {
+		if _, _, err := net.SplitHostPort(a); err != nil {
+			return fmt.Errorf("addr: %q is not host:port: %w", a, err)
+		}
+	}
+	// The name goes into statements; what needs quoting is not worth having.
+	if !regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,63}$`).MatchString(c.Database) {
+		return fmt.Errorf("database: %q is not a plain name of letters, digits and underscores", c.Database)
+	}
+	switch c.Compression {
+	case CompressionNone, CompressionLZ4, CompressionZSTD:
+	default:
+		return fmt.Errorf("compression: %q is none of none, lz4, zstd", c.Compression)
+	}
+	switch {
+	case c.CAFile != "" && !c.TLS:
+		return fmt.Errorf("ca_file: is set but tls is off; set tls: true")
+	case c.DialTimeout <= 0:
+		return fmt.Errorf("dial_timeout: %s is not above 0", c.DialTimeout)
+	case c.ReadTimeout <= 0:
+		return fmt.Errorf("read_timeout: %s is not above 0", c.ReadTimeout)
+	case c.MaxConns < 1:
+		return fmt.Errorf("max_conns: %d is below 1", c.MaxConns)
+	case c.MaxResultRows < 1:
+		return fmt.Errorf("max_result_rows: %d is below 1", c.MaxResultRows)
+	}
+	return nil
+}
+
+// options makes clickhouse-go's options for a session in database.
+func (c Config) options(database string) (*clickhouse.Options, error) {
+	o := &clickhouse.Options{
+		Addr:             c.Addr,
+		Auth:             clickhouse.Auth{Database: database, Username: c.User, Password: c.Password.Reveal()},
+		ClientInfo:       clickhouse.ClientInfo{Products: []struct{ Name, Version string }{{Name: "hashpivot", Version: "1"}}},
+		DialTimeout:      c.DialTimeout,
+		ReadTimeout:      c.ReadTimeout,
+		MaxOpenConns:     c.MaxConns,
+		MaxIdleConns:     c.MaxConns,
+		ConnOpenStrategy: clickhouse.ConnOpenInOrder,
+		// A connection keeps the buffer of its greatest block otherwise.
+		FreeBufOnConnRelease: true,
+		Settings:             clickhouse.Settings{},
+	}
+	if c.MaxMemoryUsage > 0 {
+		o.Settings["max_memory_usage"] = c.MaxMemoryUsage
+	}
+	switch c.Compression {
+	case CompressionLZ4:
+		o.Compression = &clickhouse.Compression{Method: clickhouse.CompressionLZ4}
+	case CompressionZSTD:
+		o.Compression = &clickhouse.Compression{Method: clickhouse.CompressionZSTD, Level: 1}
+	}
+	if c.TLS {
+		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
+		if c.CAFile != "" {
+			pem, err := os.ReadFile(c.CAFile)
+			if err != nil {
+				return nil, fmt.Errorf("ca_file: read certificate authorities: %w", err)
+			}
+			pool, err := x509.SystemCertPool()
+			if err != nil {
+				return nil, fmt.Errorf("read the system's certificate authorities: %w", err)
+			}
+			if !pool.AppendCertsFromPEM(pem) {
+				return nil, fmt.Errorf("ca_file: %s has no PEM certificate", c.CAFile)
+			}
+			o.TLS.RootCAs = pool
+		}
+	}
+	return o, nil
+}

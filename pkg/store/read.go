@@ -1,0 +1,179 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/shopspring/decimal"
+
+	"github.com/hashpivot/hashpivot/pkg/market"
+)
+
+// SeqCount says what is stored of one message of a stream: Rows counts rows, Distinct the different indices among them. Rows above
+// Distinct is a doubled row.
+type SeqCount struct {
+	Seq            uint64
+	Rows, Distinct uint64
+}
+
+// Landed returns what is stored of a stream's messages from to to, both inclusive, ascending; a message without rows is absent.
+func (s *Store) Landed(ctx context.Context, stream market.Stream, from, to uint64) ([]SeqCount, error) {
+	tables, err := tablesOf(stream)
+	if err != nil {
+		return nil, err
+	}
+	where := fmt.Sprintf(" WHERE stream_seq BETWEEN %d AND %d", from, to)
+	sql := "SELECT stream_seq, count(), uniqExact(idx) FROM (" + union("stream_seq, idx", where, tables) + ") GROUP BY stream_seq ORDER BY stream_seq"
+	rows, err := s.conn.Query(ctx, sql)
+	if err != nil {
+		return nil, fmt.Errorf("count landed rows of %s from %d to %d: %w", stream, from, to, err)
+	}
+	defer func() { _ = rows.Close() }()
+	var out []SeqCount
+	for rows.Next() {
+		var c SeqCount
+		if err := rows.Scan(&c.Seq, &c.Rows, &c.Distinct); err != nil {
+			return nil, fmt.Errorf("read landed rows of %s: %w", stream, err)
+		}
+		out = append(out, c)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read landed rows of %s: %w", stream, err)
+	}
+	return out, nil
+}
+
+// Count is what is stored of a stream: Rows, and Distinct places (sequence and index) among them.
+type Count struct{ Rows, Distinct uint64 }
+
+// Counts returns what is stored of every stream. It reads two columns of every table.
+func (s *Store) Counts(ctx context.Context) (map[market.Stream]Count, error) {
+	out := make(map[market.Stream]Count, len(market.Streams()))
+	for _, stream := range market.Streams() {
+		tables, err := tablesOf(stream)
+		if err != nil {
+			return nil, err
+		}
+		// Exact, and in bounded memory however large the table: the grouping goes to disk when it grows.
+		sql := "SELECT count(), sum(n) FROM (SELECT count() AS n FROM (" + union("stream_seq, idx", "", tables) +
+			") GROUP BY stream_seq, idx) SETTINGS max_bytes_before_external_group_by = 268435456"
+		var c Count
+		if err := s.conn.QueryRow(ctx, sql).Scan(&c.Distinct, &c.Rows); err != nil {
+			return nil, fmt.Errorf("count rows of %s: %w", stream, err)
+		}
+		out[stream] = c
+	}
+	return out, nil
+}
+
+// MaxSeq returns the greatest stream sequence that is stored of a stream, 0 if nothing is.
+func (s *Store) MaxSeq(ctx context.Context, stream market.Stream) (uint64, error) {
+	tables, err := tablesOf(stream)
+	if err != nil {
+		return 0, err
+	}
+	var seq uint64
+	sql := "SELECT max(seq) FROM (" + union("max(stream_seq) AS seq", "", tables) + ")"
+	if err := s.conn.QueryRow(ctx, sql).Scan(&seq); err != nil {
+		return 0, fmt.Errorf("read greatest sequence of %s: %w", stream, err)
+	}
+	return seq, nil
+}
+
+func tablesOf(stream market.Stream) ([]string, error) {
+	tables := Tables(stream)
+	if tables == nil {
+		return nil, fmt.Errorf("find tables of stream %q: there is no such stream", stream)
+	}
+	return tables, nil
+}
+
+func union(columns, where string, tables []string) string {
+	parts := make([]string, len(tables))
+	for i, t := range tables {
+		parts[i] = "SELECT " + columns + " FROM " + t + where
+	}
+	return strings.Join(parts, " UNION ALL ")
+}
+
+// Result is the answer to a query.
+type Result struct {
+	Columns []string
+	Types   []string // as ClickHouse names them
+	Rows    [][]any
+}
+
+// Query runs any statement and returns its whole answer, at most Config.MaxResultRows rows. Values are Go's; a Decimal
+// is a json.Number of its exact text, a NULL is nil.
+func (s *Store) Query(ctx context.Context, sql string) (*Result, error) {
+	var out Result
+	err := s.QueryEach(ctx, sql,
+		func(columns, types []string) error {
+			out.Columns, out.Types = columns, types
+			return nil
+		},
+		func(row []any) error {
+			if len(out.Rows) == s.cfg.MaxResultRows {
+				return fmt.Errorf("result has more than %d rows: add a LIMIT, or raise max_result_rows", s.cfg.MaxResultRows)
+			}
+			out.Rows = append(out.Rows, row)
+			return nil
+		})
+	if err != nil {
+		return nil, err
+	}
+	return &out, nil
+}
+
+// QueryEach runs any statement and hands its answer over row by row, in constant memory: head once, then each for every row. An error of
+// theirs ends the query and is returned.
+func (s *Store) QueryEach(ctx context.Context, sql string, head func(columns, types []string) error, each func(row []any) error) error {
+	rows, err := s.conn.Query(ctx, sql)
+	if err != nil {
+		return fmt.Errorf("run query: %w", err)
+	}
+	defer func() { _ = rows.Close() }()
+	cols := rows.ColumnTypes()
+	types := make([]string, len(cols))
+	dest := make([]any, len(cols))
+	for i, c := range cols {
+		types[i] = c.DatabaseTypeName()
+		dest[i] = reflect.New(c.ScanType()).Interface()
+	}
+	if err := head(rows.Columns(), types); err != nil {
+		return err
+	}
+	for rows.Next() {
+		if err := rows.Scan(dest...); err != nil {
+			return fmt.Errorf("read query result: %w", err)
+		}
+		row := make([]any, len(dest))
+		for i, d := range dest {
+			row[i] = plain(reflect.ValueOf(d).Elem())
+		}
+		if err := each(row); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read query result: %w", err)
+	}
+	return nil
+}
+
+// plain returns the value behind pointers, nil for NULL, and decimals as their text.
+func plain(v reflect.Value) any {
+	for v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			return nil
+		}
+		v = v.Elem()
+	}
+	if d, ok := v.Interface().(decimal.Decimal); ok {
+		return json.Number(d.String())
+	}
+	return v.Interface()
+}

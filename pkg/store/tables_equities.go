@@ -1,0 +1,231 @@
+package store
+
+import "github.com/hashpivot/hashpivot/pkg/market"
+
+// tradeRows are rows of trades.
+type tradeRows struct {
+	common
+	action                      fixed
+	symbol                      dict
+	id                          text
+	exchange, tape              dict
+	price, size                 fixed
+	conditions                  list
+	originalID                  text
+	originalPrice, originalSize fixed
+	cancelCode                  dict
+}
+
+func newTradeRows() rows[*market.Trade] {
+	return &tradeRows{
+		common:        newCommon(),
+		action:        newFixed("action", "Enum8('trade' = 1, 'correction' = 2, 'cancel' = 3)", 1),
+		symbol:        newDict("symbol"),
+		id:            newText("trade_id"),
+		exchange:      newDict("exchange"),
+		tape:          newDict("tape"),
+		price:         newPrice("price_usd"),
+		size:          newPrice("size_shares"),
+		conditions:    newList("conditions"),
+		originalID:    newText("original_trade_id"),
+		originalPrice: newPrice("original_price_usd"),
+		originalSize:  newPrice("original_size_shares"),
+		cancelCode:    newDict("cancel_code"),
+	}
+}
+
+func (r *tradeRows) columns() []col {
+	return r.cols(&r.action, &r.symbol, &r.id, &r.exchange, &r.tape, &r.price, &r.size, &r.conditions, &r.originalID, &r.originalPrice,
+		&r.originalSize, &r.cancelCode)
+}
+
+func (r *tradeRows) add(e *market.Trade, at market.Place) error {
+	c := check{table: tableTrades}
+	p := c.place(&e.Meta, at)
+	c.enum("action", uint8(e.Action), uint8(market.TradeCancel))
+	price := c.price("price_usd", e.PriceUSD)
+	size := c.price("size_shares", e.SizeShares)
+	oldPrice := c.price("original_price_usd", e.OriginalPriceUSD)
+	oldSize := c.price("original_size_shares", e.OriginalSizeShares)
+	if err := c.failed(); err != nil {
+		return err
+	}
+	r.common.add(p)
+	r.action.u8(uint8(e.Action))
+	r.symbol.add(e.Symbol)
+	r.id.add(e.ID)
+	r.exchange.add(e.Exchange)
+	r.tape.add(e.Tape)
+	r.price.i64(price)
+	r.size.i64(size)
+	r.conditions.add(e.Conditions)
+	r.originalID.add(e.OriginalID)
+	r.originalPrice.i64(oldPrice)
+	r.originalSize.i64(oldSize)
+	r.cancelCode.add(e.CancelCode)
+	return nil
+}
+
+// quoteRows are rows of quotes.
+type quoteRows struct {
+	common
+	symbol                   dict
+	bidExchange, askExchange dict
+	bidPrice, askPrice       fixed
+	bidSize, askSize         fixed
+	conditions               list
+	tape                     dict
+}
+
+func newQuoteRows() rows[*market.Quote] {
+	return &quoteRows{
+		common:      newCommon(),
+		symbol:      newDict("symbol"),
+		bidExchange: newDict("bid_exchange"),
+		askExchange: newDict("ask_exchange"),
+		bidPrice:    newPrice("bid_price_usd"),
+		askPrice:    newPrice("ask_price_usd"),
+		bidSize:     newPrice("bid_size_shares"),
+		askSize:     newPrice("ask_size_shares"),
+		conditions:  newList("conditions"),
+		tape:        newDict("tape"),
+	}
+}
+
+func (r *quoteRows) columns() []col {
+	return r.cols(&r.symbol, &r.bidExchange, &r.askExchange, &r.bidPrice, &r.askPrice, &r.bidSize, &r.askSize, &r.conditions, &r.tape)
+}
+
+func (r *quoteRows) add(e *market.Quote, at market.Place) error {
+	c := check{table: tableQuotes}
+	p := c.place(&e.Meta, at)
+	bidPrice := c.price("bid_price_usd", e.BidPriceUSD)
+	askPrice := c.price("ask_price_usd", e.AskPriceUSD)
+	bidSize := c.price("bid_size_shares", e.BidSizeShares)
+	askSize := c.price("ask_size_shares", e.AskSizeShares)
+	if err := c.failed(); err != nil {
+		return err
+	}
+	r.common.add(p)
+	r.symbol.add(e.Symbol)
+	r.bidExchange.add(e.BidExchange)
+	r.askExchange.add(e.AskExchange)
+	r.bidPrice.i64(bidPrice)
+	r.askPrice.i64(askPrice)
+	r.bidSize.i64(bidSize)
+	r.askSize.i64(askSize)
+	r.conditions.add(e.Conditions)
+	r.tape.add(e.Tape)
+	return nil
+}
+
+// barRows are rows of bars.
+type barRows struct {
+	common
+	symbol, interval       dict
+	open, high, low, close fixed
+	volume, vwap           fixed
+	trades                 fixed
+	final                  fixed
+}
+
+func newBarRows() rows[*market.Bar] {
+	return &barRows{
+		common:   newCommon(),
+		symbol:   newDict("symbol"),
+		interval: newDict("interval"),
+		open:     newPrice("open_usd"),
+		high:     newPrice("high_usd"),
+		low:      newPrice("low_usd"),
+		close:    newPrice("close_usd"),
+		volume:   newPrice("volume"),
+		vwap:     newPrice("vwap_usd"),
+		trades:   newFixed("trade_count", "UInt64", 8),
+		final:    newFixed("final", "Bool", 1),
+	}
+}
+
+func (r *barRows) columns() []col {
+	return r.cols(&r.symbol, &r.interval, &r.open, &r.high, &r.low, &r.close, &r.volume, &r.vwap, &r.trades, &r.final)
+}
+
+func (r *barRows) add(e *market.Bar, at market.Place) error {
+	c := check{table: tableBars}
+	p := c.place(&e.Meta, at)
+	open := c.price("open_usd", e.OpenUSD)
+	high := c.price("high_usd", e.HighUSD)
+	low := c.price("low_usd", e.LowUSD)
+	closing := c.price("close_usd", e.CloseUSD)
+	volume := c.price("volume", e.Volume)
+	vwap := c.price("vwap_usd", e.VWAPUSD)
+	if err := c.failed(); err != nil {
+		return err
+	}
+	r.common.add(p)
+	r.symbol.add(e.Symbol)
+	r.interval.add(string(e.Interval))
+	r.open.i64(open)
+	r.high.i64(high)
+	r.low.i64(low)
+	r.close.i64(closing)
+	r.volume.i64(volume)
+	r.vwap.i64(vwap)
+	r.trades.u64(e.TradeCount)
+	r.final.bool(e.Final)
+	return nil
+}
+
+// haltRows are rows of halts.
+type haltRows struct {
+	common
+	kind                   fixed
+	symbol                 dict
+	statusCode, statusText dict
+	reasonCode, reasonText dict
+	tape                   dict
+	limitUp, limitDown     fixed
+	indicator              dict
+}
+
+func newHaltRows() rows[*market.Halt] {
+	return &haltRows{
+		common:     newCommon(),
+		kind:       newFixed("kind", "Enum8('status' = 1, 'luld' = 2)", 1),
+		symbol:     newDict("symbol"),
+		statusCode: newDict("status_code"),
+		statusText: newDict("status_text"),
+		reasonCode: newDict("reason_code"),
+		reasonText: newDict("reason_text"),
+		tape:       newDict("tape"),
+		limitUp:    newPrice("limit_up_usd"),
+		limitDown:  newPrice("limit_down_usd"),
+		indicator:  newDict("indicator"),
+	}
+}
+
+func (r *haltRows) columns() []col {
+	return r.cols(&r.kind, &r.symbol, &r.statusCode, &r.statusText, &r.reasonCode, &r.reasonText, &r.tape, &r.limitUp, &r.limitDown, &r.indicator)
+}
+
+func (r *haltRows) add(e *market.Halt, at market.Place) error {
+	c := check{table: tableHalts}
+	p := c.place(&e.Meta, at)
+	c.enum("kind", uint8(e.Kind), uint8(market.HaltLULD))
+	up := c.price("limit_up_usd", e.LimitUpUSD)
+	down := c.price("limit_down_usd", e.LimitDownUSD)
+	if err := c.failed(); err != nil {
+		return err
+	}
+	r.common.add(p)
+	r.kind.u8(uint8(e.Kind))
+	r.symbol.add(e.Symbol)
+	r.statusCode.add(e.StatusCode)
+	r.statusText.add(e.StatusText)
+	r.reasonCode.add(e.ReasonCode)
+	r.reasonText.add(e.ReasonText)
+	r.tape.add(e.Tape)
+	r.limitUp.i64(up)
+	r.limitDown.i64(down)
+	r.indicator.add(e.Indicator)
+	return nil
+}

@@ -1,0 +1,24 @@
+-- +goose NO TRANSACTION
+-- +goose Up
+CREATE TABLE IF NOT EXISTS btc_difficulty
+(
+    event_time DateTime64(9, 'UTC') COMMENT 'Time of the report; of the retarget for history, UTC' CODEC(Delta, ZSTD(1)),
+    recv_time DateTime64(9, 'UTC') COMMENT 'When our process had the whole frame in hand, UTC' CODEC(Delta, ZSTD(1)),
+    stream_time DateTime64(9, 'UTC') COMMENT 'When JetStream stored the message, UTC; what was known at a moment is what has a stream_time up to it' CODEC(Delta, ZSTD(1)),
+    stream_seq UInt64 COMMENT 'Sequence of the message in its stream; with idx the cursor of the row' CODEC(Delta, ZSTD(1)),
+    idx UInt32 COMMENT 'Index of the event in its message' CODEC(Delta, ZSTD(1)),
+    source LowCardinality(String) COMMENT 'Upstream that said so; generated data begins with sim-, replayed recordings with rec-' CODEC(ZSTD(1)),
+    rev UInt32 COMMENT '0 for a first report, greater for each later report of the same fact; the greatest is what is true now' CODEC(T64, ZSTD(1)),
+    backfill Bool COMMENT 'Fetched from history instead of seen live' CODEC(ZSTD(1)),
+    height UInt64 COMMENT 'Height of the tip; of the retarget for history' CODEC(Delta, ZSTD(1)),
+    difficulty Decimal(38, 19) COMMENT 'Difficulty in force, ratio to the easiest' CODEC(ZSTD(1)),
+    change_percent Nullable(Float64) COMMENT 'Change at the last retarget, percent; NULL: not given' CODEC(ZSTD(1)),
+    estimated_change_percent Nullable(Float64) COMMENT 'Expected change at the next retarget, percent; NULL: not given' CODEC(ZSTD(1)),
+    remaining_blocks UInt32 COMMENT 'Blocks until the next retarget' CODEC(T64, ZSTD(1)),
+    next_retarget_height UInt64 COMMENT 'Height of the next retarget' CODEC(Delta, ZSTD(1)),
+    INDEX seq_range stream_seq TYPE minmax GRANULARITY 16
+)
+ENGINE = MergeTree
+ORDER BY (source, event_time, stream_seq, idx)
+SETTINGS non_replicated_deduplication_window = 10000
+COMMENT 'Difficulty in force and the expected next change. Stream NETWORK';

@@ -1,0 +1,24 @@
+-- +goose NO TRANSACTION
+-- +goose Up
+CREATE TABLE IF NOT EXISTS btc_prices
+(
+    event_time DateTime64(9, 'UTC') COMMENT 'Time of the price by the venue, UTC' CODEC(Delta, ZSTD(1)),
+    recv_time DateTime64(9, 'UTC') COMMENT 'When our process had the whole frame in hand, UTC' CODEC(Delta, ZSTD(1)),
+    stream_time DateTime64(9, 'UTC') COMMENT 'When JetStream stored the message, UTC; what was known at a moment is what has a stream_time up to it' CODEC(Delta, ZSTD(1)),
+    stream_seq UInt64 COMMENT 'Sequence of the message in its stream; with idx the cursor of the row' CODEC(Delta, ZSTD(1)),
+    idx UInt32 COMMENT 'Index of the event in its message' CODEC(Delta, ZSTD(1)),
+    source LowCardinality(String) COMMENT 'Upstream that said so; generated data begins with sim-, replayed recordings with rec-' CODEC(ZSTD(1)),
+    rev UInt32 COMMENT '0 for a first report, greater for each later report of the same fact; the greatest is what is true now' CODEC(T64, ZSTD(1)),
+    backfill Bool COMMENT 'Fetched from history instead of seen live' CODEC(ZSTD(1)),
+    price_usd Decimal(18, 8) COMMENT 'Last price, USD per BTC' CODEC(Delta, ZSTD(1)),
+    bid_usd Decimal(18, 8) COMMENT 'Bid, USD per BTC; 0: not given' CODEC(Delta, ZSTD(1)),
+    ask_usd Decimal(18, 8) COMMENT 'Ask, USD per BTC; 0: not given' CODEC(Delta, ZSTD(1)),
+    volume_24h_btc Decimal(18, 8) COMMENT 'Volume at the venue over 24 hours, BTC; 0: not given' CODEC(Delta, ZSTD(1)),
+    venue_seq UInt64 COMMENT 'Venue\'s own sequence number; 0: none' CODEC(Delta, ZSTD(1)),
+    INDEX seq_range stream_seq TYPE minmax GRANULARITY 16
+)
+ENGINE = MergeTree
+PARTITION BY toYear(event_time)
+ORDER BY (source, event_time, stream_seq, idx)
+SETTINGS non_replicated_deduplication_window = 10000
+COMMENT 'Spot prices of bitcoin by venue. Stream NETWORK';
