@@ -82,7 +82,7 @@ func deadCounts(ctx context.Context, b *bus.Bus) (map[market.Stream]deadSet, err
 		if err != nil {
 			return nil, err
 		}
-		created[st], out[st] = info.Created.UnixNano(), deadSet{}
+		created[st], out[st] = info.Created.Unix(), deadSet{}
 	}
 	err := b.ScanAll(ctx, market.Dead, func(m bus.Msg) error {
 		events, err := wire.Decode(market.Dead, m.Data)

@@ -48,4 +48,6 @@ func (m *Metrics) landed(stream market.Stream, s *span, seconds float64) {
 	m.seconds.WithLabelValues(l).Observe(seconds)
 }
 
-func (m *Metrics) retry(stream market.Stream, step string) { m.retries.WithLabelValues(string(stream), step).Inc() }
+func (m *Metrics) retry(stream market.Stream, step string) {
+	m.retries.WithLabelValues(string(stream), step).Inc()
+}

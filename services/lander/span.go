@@ -1,6 +1,8 @@
 package lander
 
 import (
+	"errors"
+
 	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/feed"
 	"github.com/hashpivot/hashpivot/pkg/market"
@@ -43,15 +45,22 @@ func (s *span) add(stream market.Stream, created int64, m bus.Msg) {
 		}
 		if err != nil {
 			payload, _ := wire.Encode(nil, []market.Event{ev})
-			s.bury(stream, created, m, int32(i), feed.ReasonOf(err, market.ReasonValue), err, payload)
+			s.bury(stream, created, m, int32(i), reasonOf(err), err, payload)
 		}
 	}
+}
+
+func reasonOf(err error) market.Reason {
+	if row, ok := errors.AsType[*store.RowError](err); ok {
+		return row.Reason
+	}
+	return feed.ReasonOf(err, market.ReasonValue)
 }
 
 func (s *span) bury(stream market.Stream, created int64, m bus.Msg, idx int32, reason market.Reason, cause error, payload []byte) {
 	// Times come from the message, not from our clock: a replay must write the same letter.
 	d := market.NewDeadFrame("lander", m.Subject, reason, cause.Error(), payload, m.Time)
-	d.Of, d.Created, d.Seq, d.Idx = string(stream), created, m.Seq, idx
+	d.Of, d.Created, d.Seq, d.Idx = string(stream), created/1e9, m.Seq, idx
 	s.dead = append(s.dead, d)
 }
 

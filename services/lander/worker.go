@@ -60,6 +60,16 @@ func (w *worker) run(ctx context.Context) error {
 // takeOver fences off any other lander of the stream, lands the range that the record names once more, and returns where to go on.
 func (w *worker) takeOver(ctx context.Context) (next uint64, _ error) {
 	w.ledger = newLedger(w.deps.Bus, w.stream)
+	for {
+		next, err := w.tryTakeOver(ctx)
+		if !errors.Is(err, ErrFenced) {
+			return next, err
+		}
+		// The old one moved on between our look and our swap: look again. The newcomer wins.
+	}
+}
+
+func (w *worker) tryTakeOver(ctx context.Context) (next uint64, _ error) {
 	var (
 		info bus.Info
 		rec  Record
@@ -287,8 +297,11 @@ func (w *worker) patiently(ctx context.Context, step string, do func() error) er
 		if time.Since(warned) > 5*time.Second {
 			warned = time.Now()
 			hint := ""
-			if store.IsRefused(err) {
-				hint = "ClickHouse refuses the rows themselves: is the schema the one of this version? run hashpivot migrate"
+			switch {
+			case store.IsSchema(err):
+				hint = "the database's schema or rights are not this version's: run hashpivot migrate, check the user"
+			case store.IsRefused(err):
+				hint = "ClickHouse refuses the values of this range: was a constraint added to the table? remove it, or the stream stands still"
 			}
 			w.log.Warn("will be tried again", "step", step, "err", err, "hint", hint)
 		}

@@ -1,0 +1,78 @@
+// Package bustest starts a real nats-server for tests and does to it what only a stranger would.
+package bustest
+
+import (
+	"log/slog"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/hashpivot/hashpivot/pkg/bus"
+	"github.com/hashpivot/hashpivot/pkg/market"
+)
+
+// Start runs a server in a temporary directory until the test ends, and a connection to it with the streams declared.
+func Start(t testing.TB) (*bus.Server, *bus.Bus) {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	cfg := bus.DefaultServerConfig()
+	cfg.Addr, cfg.DataDir = "127.0.0.1:0", t.TempDir()
+	srv, err := bus.StartServer(cfg, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(srv.Close)
+	b, err := bus.Connect(bus.DefaultConfig(), srv, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	if err := b.Ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return srv, b
+}
+
+// Foreign publishes bytes that are not ours.
+func Foreign(t testing.TB, srv *bus.Server, subject string, data []byte) {
+	t.Helper()
+	withJetStream(t, srv, func(js jetstream.JetStream) error {
+		_, err := js.Publish(t.Context(), subject, data)
+		return err
+	})
+}
+
+// DeleteStream deletes a stream with all that it holds.
+func DeleteStream(t testing.TB, srv *bus.Server, stream market.Stream) {
+	t.Helper()
+	withJetStream(t, srv, func(js jetstream.JetStream) error { return js.DeleteStream(t.Context(), string(stream)) })
+}
+
+// DeleteMessage deletes one message, which leaves a hole in the sequences.
+func DeleteMessage(t testing.TB, srv *bus.Server, stream market.Stream, seq uint64) {
+	t.Helper()
+	withJetStream(t, srv, func(js jetstream.JetStream) error {
+		s, err := js.Stream(t.Context(), string(stream))
+		if err != nil {
+			return err
+		}
+		return s.DeleteMsg(t.Context(), seq)
+	})
+}
+
+func withJetStream(t testing.TB, srv *bus.Server, do func(jetstream.JetStream) error) {
+	t.Helper()
+	nc, err := nats.Connect(srv.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := do(js); err != nil {
+		t.Fatal(err)
+	}
+}
