@@ -8,9 +8,9 @@ import (
 
 // Metrics of all feeds of a process.
 type Metrics struct {
-	events, duplicates, rejects, unkept, states, gaps *prometheus.CounterVec
-	lastEvent                                         *prometheus.GaugeVec
-	delay                                             *prometheus.HistogramVec
+	events, duplicates, rejects, unkept, states, gaps, ignored *prometheus.CounterVec
+	lastEvent                                                  *prometheus.GaugeVec
+	delay                                                      *prometheus.HistogramVec
 }
 
 // NewMetrics makes the metrics and registers them with reg, if there is one.
@@ -25,6 +25,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		unkept:     counter("rejects_unkept_total", "Refused frames over the bound of dead letters, counted but not kept.", "source", "reason"),
 		states:     counter("states_total", "Changes of the feed's state.", "source", "state"),
 		gaps:       counter("gap_changes_total", "Changes in the gap ledger.", "source", "state"),
+		ignored:    counter("ignored_total", "Messages of a known type that nobody wants.", "source", "type"),
 		lastEvent: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: "hashpivot", Subsystem: "feed", Name: "last_event_timestamp_seconds", Help: "Receive time of the newest event.",
 		}, []string{"source", "stream"}),
@@ -34,7 +35,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		}, []string{"source", "stream"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.events, m.duplicates, m.rejects, m.unkept, m.states, m.gaps, m.lastEvent, m.delay)
+		reg.MustRegister(m.events, m.duplicates, m.rejects, m.unkept, m.states, m.gaps, m.ignored, m.lastEvent, m.delay)
 	}
 	return m
 }

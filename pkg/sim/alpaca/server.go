@@ -1,0 +1,215 @@
+// Package alpaca speaks Alpaca's market data v2 protocol as a server: the stock stream (JSON and MsgPack) and the history over REST, from a
+// generated market or from recordings. Faults can be had to order.
+package alpaca
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashpivot/hashpivot/pkg/session"
+	"github.com/hashpivot/hashpivot/pkg/sim/world"
+)
+
+// Config of the simulator. Zero values mean the defaults in the comments.
+type Config struct {
+	// World is the market to generate; nil with Dir set.
+	World *world.World
+	// Dir holds recordings, laid out as equities/daily_close/*.csv, equities/daily_ohlcv/*.csv, equities/minute_*/*.csv.
+	Dir string
+
+	Seed    uint64
+	Symbols []string // those of the world's facts
+	// Rate is the mean of events a second over all symbols, prints and quotes together; 100.
+	Rate float64
+	// Steady keeps the rate constant: no bursts, no quiet spells.
+	Steady bool
+	// FaultEvery: one print in so many is cancelled later, another corrected, another told late; 2000.
+	FaultEvery int
+	// TickHistory is how far back prints, quotes and minute bars are told; 2 h. A time before that never happened: the simulated market
+	// runs only when someone looks.
+	TickHistory time.Duration
+	// DailyHistory is how far back daily bars go; 90 days.
+	DailyHistory time.Duration
+
+	// Key and Secret that a client must show; empty: any.
+	Key, Secret    string
+	MaxConnections int           // of authenticated streams; 1, as on every plan
+	SymbolLimit    int           // of trades and quotes; 30, below 0 none
+	NotInPlan      []string      // channels that answer 409
+	AuthTimeout    time.Duration // 10 s
+	// RequestsPerMinute over REST; 10,000.
+	RequestsPerMinute int
+	// RecentBarred refuses history of the last 15 minutes with 403, as a plan without SIP does.
+	RecentBarred bool
+
+	Logger *slog.Logger
+}
+
+// Server is the simulator. It listens nowhere: Handler goes into an http.Server.
+type Server struct {
+	cfg  Config
+	log  *slog.Logger
+	gen  *generator // nil with recordings
+	rec  *recording // nil with a generated market
+	cal  session.Always
+	mux  *http.ServeMux
+	stop chan struct{}
+	wg   sync.WaitGroup
+
+	done  atomic.Int64 // the newest bucket that was sent
+	muted atomic.Bool
+
+	mu      sync.Mutex
+	closed  bool
+	clients map[*client]struct{}
+
+	faultMu sync.Mutex
+	faults  []Fault
+	calls   []time.Time // of the last minute, for the rate limit
+
+	barMu  sync.Mutex
+	minute map[barKey]cachedBar
+	daily  map[barKey]bar
+}
+
+// New makes the simulator and, with a generated market, starts its tape.
+func New(cfg Config) (*Server, error) {
+	if (cfg.World == nil) == (cfg.Dir == "") {
+		return nil, fmt.Errorf("make alpaca simulator: give either a world or a directory of recordings")
+	}
+	def(&cfg.Rate, 100)
+	def(&cfg.FaultEvery, 2000)
+	def(&cfg.TickHistory, 2*time.Hour)
+	def(&cfg.DailyHistory, 90*24*time.Hour)
+	def(&cfg.MaxConnections, 1)
+	def(&cfg.SymbolLimit, 30)
+	def(&cfg.AuthTimeout, 10*time.Second)
+	def(&cfg.RequestsPerMinute, 10_000)
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Rate < 0 || cfg.FaultEvery < 3 {
+		return nil, fmt.Errorf("make alpaca simulator: rate %v must not be below 0, one fault in %d not below 3", cfg.Rate, cfg.FaultEvery)
+	}
+	cal, err := session.NewAlways()
+	if err != nil {
+		return nil, fmt.Errorf("make alpaca simulator: %w", err)
+	}
+	s := &Server{
+		cfg: cfg, log: cfg.Logger, cal: cal, stop: make(chan struct{}), clients: map[*client]struct{}{},
+		minute: map[barKey]cachedBar{}, daily: map[barKey]bar{},
+	}
+	if cfg.Dir != "" {
+		if s.rec, err = loadRecording(cfg.Dir); err != nil {
+			return nil, fmt.Errorf("make alpaca simulator: %w", err)
+		}
+	} else {
+		if len(s.cfg.Symbols) == 0 {
+			for _, e := range cfg.World.Facts().Equities {
+				s.cfg.Symbols = append(s.cfg.Symbols, e.Symbol)
+			}
+		}
+		s.gen = newGenerator(cfg.World, s.cfg)
+	}
+	s.mux = http.NewServeMux()
+	s.mux.HandleFunc("GET /v2/{feed}", s.serveStream)
+	s.mux.HandleFunc("GET /v2/stocks/trades", s.rest(s.serveTrades))
+	s.mux.HandleFunc("GET /v2/stocks/quotes", s.rest(s.serveQuotes))
+	s.mux.HandleFunc("GET /v2/stocks/bars", s.rest(s.serveBars))
+	if s.gen != nil {
+		s.done.Store(bucketOf(time.Now()) - 1)
+		s.wg.Add(1)
+		go s.run()
+	}
+	return s, nil
+}
+
+func def[T comparable](v *T, d T) {
+	var zero T
+	if *v == zero {
+		*v = d
+	}
+}
+
+// Symbols that the simulator has prints or bars of.
+func (s *Server) Symbols() []string {
+	if s.rec != nil {
+		return s.rec.symbols()
+	}
+	var out []string
+	for _, x := range s.gen.symbols {
+		out = append(out, x.symbol)
+	}
+	return out
+}
+
+// Handler serves /v2/{feed} (websocket) and /v2/stocks/{trades,quotes,bars}.
+func (s *Server) Handler() http.Handler { return s.mux }
+
+// Close drops all clients and waits for the simulator's goroutines.
+func (s *Server) Close() {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		s.wg.Wait()
+		return
+	}
+	s.closed = true
+	close(s.stop)
+	s.mu.Unlock()
+	s.DropAll()
+	s.wg.Wait()
+}
+
+// DropAll cuts every stream without a goodbye.
+func (s *Server) DropAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.clients {
+		_ = c.ws.NetConn().Close()
+	}
+}
+
+// Mute keeps streams connected, pongs included, but silent. What would have been sent is lost to them, not kept.
+func (s *Server) Mute(on bool) { s.muted.Store(on) }
+
+// Inject sends a frame to every authenticated stream, whatever its bytes are.
+func (s *Server) Inject(frame []byte, binary bool) {
+	for _, c := range s.snapshot() {
+		c.send(outFrame{slices.Clone(frame), binary})
+	}
+}
+
+// Connections is the number of authenticated streams.
+func (s *Server) Connections() int { return len(s.snapshot()) }
+
+func (s *Server) snapshot() []*client {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]*client, 0, len(s.clients))
+	for c := range s.clients {
+		if c.authed {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// Fault is one bad answer over REST.
+type Fault struct {
+	Status   int    // 0: 200
+	Body     string // "" with Status 0: the true answer
+	Truncate bool   // the body ends before the length that the header says
+}
+
+// FailHTTP makes the next REST answers bad, one fault each.
+func (s *Server) FailHTTP(faults ...Fault) {
+	s.faultMu.Lock()
+	defer s.faultMu.Unlock()
+	s.faults = append(s.faults, faults...)
+}

@@ -1,0 +1,134 @@
+package equities
+
+import (
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/zeebo/xxh3"
+
+	"github.com/hashpivot/hashpivot/pkg/market"
+)
+
+// revisions knows the last told state of each bar, so that a bar which changed becomes its next revision and one that did not is dropped.
+// It is restored from what was published. Bounded: when a generation is full, the bars that were not touched in it are forgotten with
+// the one before it (a minute bar months old; telling it again would be revision 0 once more, which feed.Emit knows).
+type revisions struct {
+	mu       sync.Mutex
+	n        int
+	now, old map[barKey]barState
+}
+
+type barKey struct {
+	symbol   string
+	interval market.Interval
+	start    int64
+}
+
+type barState struct {
+	content uint64
+	rev     uint32
+	final   bool
+	// asOf is when what we know was true: a history page that was asked for before that cannot correct it.
+	asOf time.Time
+}
+
+const maxBars = 1 << 19
+
+func newRevisions() *revisions {
+	return &revisions{n: maxBars, now: map[barKey]barState{}, old: map[barKey]barState{}}
+}
+
+func contentOf(b *market.Bar) uint64 {
+	text := make([]byte, 0, 96)
+	for _, d := range [...]market.Decimal{b.OpenUSD, b.HighUSD, b.LowUSD, b.CloseUSD, b.Volume, b.VWAPUSD} {
+		text = append(append(text, d.Trim(0).String()...), '|')
+	}
+	text = strconv.AppendUint(text, b.TradeCount, 10)
+	return xxh3.Hash(text)
+}
+
+func keyOf(b *market.Bar) barKey { return barKey{b.Symbol, b.Interval, b.EventTime.Unix()} }
+
+func (r *revisions) get(k barKey) (barState, bool) {
+	if s, ok := r.now[k]; ok {
+		return s, true
+	}
+	s, ok := r.old[k]
+	return s, ok
+}
+
+func (r *revisions) put(k barKey, s barState) {
+	if len(r.now) >= r.n {
+		r.old, r.now = r.now, map[barKey]barState{}
+	}
+	r.now[k] = s
+}
+
+// restore takes a bar that was published before.
+func (r *revisions) restore(b *market.Bar) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k := keyOf(b)
+	if s, ok := r.get(k); ok && s.rev > b.Rev {
+		return
+	}
+	r.put(k, barState{contentOf(b), b.Rev, b.Final, b.RecvTime})
+}
+
+// next sets the revision of a bar that was true at asOf and reports whether it says anything new. That a day's bar is final is new; that a
+// minute's is, alone, is not: the nightly end of a session would double every minute bar.
+func (r *revisions) next(b *market.Bar, asOf time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k, content := keyOf(b), contentOf(b)
+	s, known := r.get(k)
+	switch {
+	case !known:
+	case asOf.Before(s.asOf):
+		return false
+	case content == s.content && (!b.Final || s.final || b.Interval == market.Interval1m):
+		return false
+	default:
+		b.Rev = s.rev + 1
+	}
+	r.put(k, barState{content, b.Rev, b.Final, asOf})
+	return true
+}
+
+// fates remembers prints that a live correction replaced or made, which history tells in another way.
+type fates struct {
+	mu       sync.Mutex
+	n        int
+	now, old map[string]struct{}
+}
+
+const maxFates = 1 << 16
+
+func newFates() *fates { return &fates{n: maxFates, now: map[string]struct{}{}} }
+
+// printKey names a print on its date, as market.Trade.Identity does.
+func printKey(symbol, exchange, id string, at time.Time) string {
+	return symbol + "|" + exchange + "|" + id + "|" + at.Add(-5*time.Hour).Format("20060102")
+}
+
+func (f *fates) add(keys ...string) {
+	if len(f.now) >= f.n {
+		f.old, f.now = f.now, map[string]struct{}{}
+	}
+	for _, k := range keys {
+		f.now[k] = struct{}{}
+	}
+}
+
+func (f *fates) has(key string) bool {
+	if _, ok := f.now[key]; ok {
+		return true
+	}
+	_, ok := f.old[key]
+	return ok
+}
+
+func (f *fates) addCorrection(t *market.Trade) {
+	f.add(printKey(t.Symbol, t.Exchange, t.ID, t.EventTime), printKey(t.Symbol, t.Exchange, t.OriginalID, t.EventTime))
+}
