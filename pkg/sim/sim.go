@@ -1,0 +1,191 @@
+// Package sim starts the simulators of all upstreams on local ports: servers that speak the venues' wire protocols, from a generated market
+// (package world) or from recordings.
+package sim
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/hashpivot/hashpivot/pkg/sim/alpaca"
+	"github.com/hashpivot/hashpivot/pkg/sim/coinbase"
+	"github.com/hashpivot/hashpivot/pkg/sim/mempool"
+	"github.com/hashpivot/hashpivot/pkg/sim/world"
+)
+
+// Mode says where the simulated data comes from.
+type Mode string
+
+// The modes.
+const (
+	Generated Mode = "generated" // endless, seeded, about the real levels
+	Recorded  Mode = "recorded"  // the rows of a directory of recordings, then the end
+)
+
+// Config of the simulators. Zero values mean the defaults in the comments.
+type Config struct {
+	Mode Mode   // Generated
+	Dir  string // of the recordings
+	Seed uint64
+	Host string // 127.0.0.1; simulators have no business elsewhere
+	// Ports by upstream: alpaca, mempool, coinbase, vast; 0 or absent: any free one.
+	Ports   map[string]int
+	Symbols []string // generated equities; empty: all that have a level
+	Rate    float64  // mean equity events a second; 0: 100
+	Steady  bool     // no bursts, no quiet spells
+	Logger  *slog.Logger
+}
+
+// URLs of the simulators, each as the configuration of the live upstream takes it.
+type URLs struct {
+	AlpacaStream, AlpacaREST string
+	MempoolREST, MempoolWS   string
+	CoinbaseWS, CoinbaseREST string
+	Vast                     string
+}
+
+// Sim is a set of running simulators.
+type Sim struct {
+	// The simulators, for faults to order.
+	Alpaca   *alpaca.Server
+	Mempool  *mempool.Server
+	Coinbase *coinbase.Server
+
+	urls    URLs
+	servers []*http.Server
+	closers []func()
+	wg      sync.WaitGroup
+	once    sync.Once
+	log     *slog.Logger
+}
+
+// RecordedSymbols lists the equities of a directory of recordings.
+func RecordedSymbols(dir string) ([]string, error) {
+	symbols, err := alpaca.RecordedSymbols(dir)
+	if err != nil {
+		return nil, fmt.Errorf("list recorded symbols: %w", err)
+	}
+	return symbols, nil
+}
+
+// Start makes the simulators and listens. They run until Close, or until ctx ends.
+func Start(ctx context.Context, cfg Config) (_ *Sim, err error) {
+	switch cfg.Mode {
+	case "":
+		cfg.Mode = Generated
+	case Generated, Recorded:
+	default:
+		return nil, fmt.Errorf("start simulators: mode %q is none of generated, recorded", cfg.Mode)
+	}
+	if cfg.Mode == Recorded && cfg.Dir == "" {
+		return nil, errors.New("start simulators: recorded mode needs the directory of the recordings")
+	}
+	if cfg.Host == "" {
+		cfg.Host = "127.0.0.1"
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Sim{log: cfg.Logger}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+	var w *world.World
+	if cfg.Mode == Generated {
+		cfg.Dir = ""
+		if w, err = world.New(world.Config{Seed: cfg.Seed}); err != nil {
+			return nil, fmt.Errorf("start simulators: %w", err)
+		}
+	}
+	if err = s.alpaca(ctx, cfg, w); err != nil {
+		return nil, err
+	}
+	if err = s.mempool(ctx, cfg, w); err != nil {
+		return nil, err
+	}
+	if err = s.coinbase(ctx, cfg, w); err != nil {
+		return nil, err
+	}
+	context.AfterFunc(ctx, s.Close)
+	return s, nil
+}
+
+func (s *Sim) alpaca(ctx context.Context, cfg Config, w *world.World) (err error) {
+	s.Alpaca, err = alpaca.New(alpaca.Config{
+		World: w, Dir: cfg.Dir, Seed: cfg.Seed, Symbols: cfg.Symbols, Rate: cfg.Rate, Steady: cfg.Steady, Logger: cfg.Logger,
+	})
+	if err != nil {
+		return fmt.Errorf("start simulators: %w", err)
+	}
+	s.closers = append(s.closers, s.Alpaca.Close)
+	host, err := s.serve(ctx, cfg, "alpaca", s.Alpaca.Handler())
+	s.urls.AlpacaStream, s.urls.AlpacaREST = "ws://"+host+"/v2/iex", "http://"+host
+	return err
+}
+
+func (s *Sim) mempool(ctx context.Context, cfg Config, w *world.World) (err error) {
+	s.Mempool, err = mempool.New(mempool.Config{World: w, Dir: cfg.Dir, Seed: cfg.Seed})
+	if err != nil {
+		return fmt.Errorf("start simulators: %w", err)
+	}
+	s.closers = append(s.closers, s.Mempool.Close)
+	host, err := s.serve(ctx, cfg, "mempool", s.Mempool.Handler())
+	s.urls.MempoolWS, s.urls.MempoolREST = "ws://"+host+"/api/v1/ws", "http://"+host+"/api"
+	return err
+}
+
+func (s *Sim) coinbase(ctx context.Context, cfg Config, w *world.World) (err error) {
+	s.Coinbase, err = coinbase.New(coinbase.Config{World: w, Dir: cfg.Dir, Seed: cfg.Seed})
+	if err != nil {
+		return fmt.Errorf("start simulators: %w", err)
+	}
+	s.closers = append(s.closers, s.Coinbase.Close)
+	host, err := s.serve(ctx, cfg, "coinbase", s.Coinbase.Handler())
+	s.urls.CoinbaseWS, s.urls.CoinbaseREST = "ws://"+host, "http://"+host
+	return err
+}
+
+// serve listens for one simulator and returns host:port.
+func (s *Sim) serve(ctx context.Context, cfg Config, name string, h http.Handler) (string, error) {
+	addr := net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Ports[name]))
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return "", fmt.Errorf("listen for the %s simulator on %s: %w; choose another port, or 0 for any free one", name, addr, err)
+	}
+	srv := &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	s.servers = append(s.servers, srv)
+	s.wg.Go(func() {
+		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			s.log.Error("simulator stopped serving", "simulator", name, "err", err)
+		}
+	})
+	return ln.Addr().String(), nil
+}
+
+// URLs of the simulators.
+func (s *Sim) URLs() URLs { return s.urls }
+
+// Close ends all simulators and waits for them. It may be called more than once.
+func (s *Sim) Close() {
+	s.once.Do(func() {
+		for i := len(s.closers) - 1; i >= 0; i-- {
+			s.closers[i]()
+		}
+		for _, srv := range s.servers {
+			_ = srv.Close() // the listeners' errors tell nothing that matters now
+		}
+	})
+	s.wg.Wait()
+}
