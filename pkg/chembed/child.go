@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/chembed/internal/engine"
 	"github.com/hashpivot/hashpivot/pkg/chembed/internal/httpserver"
@@ -149,25 +150,54 @@ func listener(fd int) (net.Listener, error) {
 	return ln, nil
 }
 
+// lockPatience is how long a dead owner's lock may outlive it: a killed process's
+// threads, and with them its files, end a little after the process itself.
+const lockPatience = 5 * time.Second
+
 // checkLock looks at the lock that the engine takes on its directory, to tell this
 // mistake from all others: the engine itself says no more than that it failed.
 func checkLock(dir string) error {
+	for deadline := time.Now().Add(lockPatience); ; time.Sleep(10 * time.Millisecond) {
+		owner, locked := lockOwner(dir)
+		if !locked {
+			return nil
+		}
+		if owner != "" && !ended(owner) || time.Now().After(deadline) {
+			if owner == "" {
+				return fmt.Errorf("another process has %s open", dir)
+			}
+			return fmt.Errorf("process %s has %s open", owner, dir)
+		}
+	}
+}
+
+// lockOwner tries the engine's lock, and reads the PID that its owner wrote.
+func lockOwner(dir string) (pid string, locked bool) {
 	f, err := os.OpenFile(filepath.Join(dir, "status"), os.O_RDWR, 0)
 	if err != nil {
-		return nil // not there yet
+		return "", false // not there yet
 	}
 	defer f.Close()
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
-		owner := "another process"
-		b, _ := io.ReadAll(io.LimitReader(f, 4096))
-		for _, l := range strings.Split(string(b), "\n") {
-			if pid, ok := strings.CutPrefix(l, "PID: "); ok {
-				owner = "process " + pid
-			}
-		}
-		return fmt.Errorf("%s has %s open", owner, dir)
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); !errors.Is(err, syscall.EWOULDBLOCK) {
+		return "", false
 	}
-	return nil
+	b, _ := io.ReadAll(io.LimitReader(f, 4096))
+	for _, l := range strings.Split(string(b), "\n") {
+		if pid, ok := strings.CutPrefix(l, "PID: "); ok {
+			return strings.TrimSpace(pid), true
+		}
+	}
+	return "", true
+}
+
+// ended says whether a process is known to be dead, or dying.
+func ended(pid string) bool {
+	b, err := os.ReadFile("/proc/" + pid + "/stat")
+	if err != nil {
+		return errors.Is(err, os.ErrNotExist)
+	}
+	_, state, _ := strings.Cut(string(b), ") ")
+	return strings.HasPrefix(state, "Z") || strings.HasPrefix(state, "X")
 }
 
 // authenticator checks users against the configuration.

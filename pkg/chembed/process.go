@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -15,6 +16,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // process is one run of the engine process.
@@ -118,7 +121,7 @@ func (s *Server) spawn() (*process, error) {
 	}
 	var sockets []*os.File
 	for _, ln := range []*net.TCPListener{s.native, s.http} {
-		f, err := ln.File()
+		f, err := dupSocket(ln)
 		if err != nil {
 			return failed(err)
 		}
@@ -179,6 +182,23 @@ func (s *Server) spawn() (*process, error) {
 		close(p.exited)
 	}()
 	return p, nil
+}
+
+// dupSocket makes a second descriptor of a listening socket, for the child. The
+// listener's own File would do, but os/exec takes its descriptor by Fd, which turns
+// the socket, and so ours, to blocking: an Accept in it could not be interrupted.
+func dupSocket(ln *net.TCPListener) (*os.File, error) {
+	raw, err := ln.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var fd int
+	var dupErr error
+	err = raw.Control(func(s uintptr) { fd, dupErr = unix.FcntlInt(s, unix.F_DUPFD_CLOEXEC, 0) })
+	if err = errors.Join(err, dupErr); err != nil {
+		return nil, fmt.Errorf("duplicate listening socket %s: %w", ln.Addr(), err)
+	}
+	return os.NewFile(uintptr(fd), "listener "+ln.Addr().String()), nil
 }
 
 // closeControl asks the child to end.
