@@ -206,7 +206,8 @@ func TestSecondLanderFencesTheFirst(t *testing.T) {
 	cfg := small()
 	cfg.MaxRows = 300
 	w.publish(0, 3000)
-	_, old := w.start(cfg)
+	first, old := w.start(cfg)
+	w.drained(first) // it is at work: the next one is the newcomer
 	w.publish(3000, 4000)
 	l, _ := w.start(cfg)
 	w.drained(l)

@@ -54,20 +54,24 @@ func newLedger(b *bus.Bus, stream market.Stream) *ledger {
 	return &ledger{cell: b.Cell(recordKey(stream)), owner: nuid.Next()}
 }
 
-// move writes the range down. ErrFenced if the record is no longer ours.
-func (l *ledger) move(ctx context.Context, created int64, first, last uint64) (Record, error) {
-	rec := Record{Created: created, First: first, Last: last, Owner: l.owner, Written: time.Now().UTC()}
+// next makes the record of a range. It is made once for all tries to write it: a try whose answer was lost is recognised by its value.
+func (l *ledger) next(created int64, first, last uint64) Record {
+	return Record{Created: created, First: first, Last: last, Owner: l.owner, Written: time.Now().UTC()}
+}
+
+// move writes the record down. ErrFenced if the one before it is no longer ours.
+func (l *ledger) move(ctx context.Context, rec Record) error {
 	data, err := json.Marshal(rec)
 	if err != nil {
-		return rec, err
+		return err
 	}
 	rev, err := l.cell.Swap(ctx, data, l.rev)
 	if errors.Is(err, bus.ErrConflict) {
-		return rec, fmt.Errorf("%w: %w", ErrFenced, err)
+		return fmt.Errorf("%w: %w", ErrFenced, err)
 	}
 	if err != nil {
-		return rec, err
+		return err
 	}
 	l.rev = rev
-	return rec, nil
+	return nil
 }

@@ -104,10 +104,8 @@ func (w *worker) tryTakeOver(ctx context.Context) (next uint64, _ error) {
 		return 0, fmt.Errorf("%w: stream %s was created at %s, but the record of landing it is of one created at %s; use a new database for the new stream",
 			ErrNewLife, w.stream, info.Created, time.Unix(0, rec.Created).UTC())
 	}
-	if err := w.patiently(ctx, "write the record", func() error {
-		_, err := w.ledger.move(ctx, rec.Created, rec.First, rec.Last)
-		return err
-	}); err != nil {
+	rec = w.ledger.next(rec.Created, rec.First, rec.Last)
+	if err := w.patiently(ctx, "write the record", func() error { return w.ledger.move(ctx, rec) }); err != nil {
 		return 0, err
 	}
 	if rec.Last >= rec.First {
@@ -240,14 +238,9 @@ func (w *worker) gather(ctx context.Context, free, ready chan *span, msgs <-chan
 
 // land writes the range down and lands it.
 func (w *worker) land(ctx context.Context, s *span) error {
-	var rec Record
 	// The range begins where the last one ended, so that holes from deleted messages belong to one range too.
-	first := w.landed.Load() + 1
-	err := w.patiently(ctx, "write the record", func() (err error) {
-		rec, err = w.ledger.move(ctx, w.created, first, s.last)
-		return err
-	})
-	if err != nil {
+	rec := w.ledger.next(w.created, w.landed.Load()+1, s.last)
+	if err := w.patiently(ctx, "write the record", func() error { return w.ledger.move(ctx, rec) }); err != nil {
 		return err
 	}
 	return w.insert(ctx, s, rec)
