@@ -97,8 +97,8 @@ func invalid(r Reason, format string, args ...any) error {
 	return &Invalid{Reason: r, Detail: fmt.Sprintf(format, args...)}
 }
 
-// Earliest is before anything that hashpivot can hold: the bitcoin genesis block.
-var earliest = time.Date(2009, 1, 3, 0, 0, 0, 0, time.UTC)
+// earliest is before anything that hashpivot can hold: daily bars of equities go back to the nineties.
+var earliest = time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // latest is what DateTime64(9) can hold, with room.
 var latest = time.Date(2262, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -108,9 +108,9 @@ func (m *Meta) validate() error {
 	case m.Source == "":
 		return invalid(ReasonMissing, "source is empty")
 	case m.EventTime.Before(earliest) || m.EventTime.After(latest):
-		return invalid(ReasonTime, "event time %s is outside 2009 to 2262", m.EventTime.UTC().Format(time.RFC3339))
+		return invalid(ReasonTime, "event time %s is outside 1990 to 2262", m.EventTime.UTC().Format(time.RFC3339))
 	case m.RecvTime.Before(earliest) || m.RecvTime.After(latest):
-		return invalid(ReasonTime, "receive time %s is outside 2009 to 2262", m.RecvTime.UTC().Format(time.RFC3339))
+		return invalid(ReasonTime, "receive time %s is outside 1990 to 2262", m.RecvTime.UTC().Format(time.RFC3339))
 	}
 	return nil
 }

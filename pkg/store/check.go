@@ -56,10 +56,10 @@ func (c *check) price(column string, d market.Decimal) int64 {
 	return v
 }
 
-// The range of event, receive and stream times, Unix seconds: that of the domain (2009 to 2262). DateTime64(9) holds it, and so do
+// The range of event, receive and stream times, Unix seconds: that of the domain (1990 to 2262). DateTime64(9) holds it, and so do
 // differences between any two of them in an Int64 of nanoseconds.
 const (
-	minSeconds = 1230940800 // 2009-01-03
+	minSeconds = 631152000  // 1990-01-01
 	maxSeconds = 9214646400 // 2262-01-01
 )
 
@@ -67,7 +67,7 @@ const (
 func (c *check) time(column string, t time.Time) int64 {
 	s := t.Unix()
 	if s < minSeconds || s > maxSeconds {
-		c.refuse(column, market.ReasonTime, "%s is outside 2009 to 2262", t.UTC().Format(time.RFC3339))
+		c.refuse(column, market.ReasonTime, "%s is outside 1990 to 2262", t.UTC().Format(time.RFC3339))
 		return 0
 	}
 	return s*1e9 + int64(t.Nanosecond())

@@ -148,3 +148,12 @@ func gap(s market.GapState) func(*market.FeedGap) bool {
 func rejected(reason market.Reason) func(*market.DeadLetter) bool {
 	return func(d *market.DeadLetter) bool { return d.Reason == reason }
 }
+
+func newYork(t testing.TB) *time.Location {
+	t.Helper()
+	loc, err := time.LoadLocation("America/New_York")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return loc
+}
