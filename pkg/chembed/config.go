@@ -167,3 +167,13 @@ func engineDefaults() map[string]string {
 		"background_pool_size":                "2",
 	}
 }
+
+// sessionDefaults are the query settings of every session. An insert of many blocks
+// gathers at most 64 MiB before it writes a part, not the 256 MiB of a server; a
+// single block is never split or joined, whatever its size.
+func sessionDefaults() map[string]string {
+	return map[string]string{
+		"async_insert":                "0",
+		"min_insert_block_size_bytes": "67108864",
+	}
+}

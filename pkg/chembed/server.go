@@ -62,7 +62,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		closing: make(chan struct{}), done: make(chan struct{}),
 		child: childConfig{
 			Library: library, DataDir: dir,
-			ServerSettings: engineDefaults(), Settings: map[string]string{"async_insert": "0"},
+			ServerSettings: engineDefaults(), Settings: sessionDefaults(),
 			Users: cfg.Users, MaxConnections: cfg.MaxConnections, MaxConcurrentQueries: cfg.MaxConcurrentQueries,
 			QueueWait: cfg.QueueWait, Drain: cfg.DrainTimeout,
 		},

@@ -154,6 +154,7 @@ func (s *Session) InsertHeader(in sqltext.Insert, params []Param) ([]Column, err
 
 // Feed is an INSERT that is being fed.
 type Feed struct {
+	s  *Session
 	in *libchdb.Insert
 }
 
@@ -162,9 +163,10 @@ type Feed struct {
 func (s *Session) Insert(in sqltext.Insert, format string, params []Param) (*Feed, error) {
 	feed, err := s.conn.Insert(in.Header, format, params...)
 	if err != nil {
+		s.settle()
 		return nil, err
 	}
-	return &Feed{in: feed}, nil
+	return &Feed{s: s, in: feed}, nil
 }
 
 // Append hands over data; false means that the insert went wrong, and Commit
@@ -173,15 +175,24 @@ func (f *Feed) Append(b []byte) bool { return f.in.Append(b) }
 
 // Commit ends the data and stores it.
 func (f *Feed) Commit() (Stats, error) {
-	defer f.in.Close()
-	return f.in.Done()
+	stats, err := f.in.Done()
+	f.in.Close()
+	if err != nil {
+		f.s.settle()
+	}
+	return stats, err
 }
 
 // Abort drops the data.
 func (f *Feed) Abort() {
 	f.in.Cancel()
 	f.in.Close()
+	f.s.settle()
 }
+
+// settle lets go of an insert that did not end well: the engine keeps its blocks,
+// and its place in the process list, until the session's next statement.
+func (s *Session) settle() { _ = s.conn.Exec("SELECT 1") }
 
 // Document runs a statement whose output is one document of a format, such as
 // JSON or Parquet, and writes it to w as the engine produces it. The statement
