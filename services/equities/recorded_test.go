@@ -43,6 +43,7 @@ func writeRecording(t *testing.T) string {
 }
 
 func TestRecordedRunEndsAndRunsTwiceWithoutDoubles(t *testing.T) {
+	t.Parallel()
 	v := newVenue(t, alpaca.Config{Dir: writeRecording(t)})
 	mem := feedtest.NewMemory()
 	if err := start(t, recordedConfig(v), mem).wait(); err != nil {
@@ -87,6 +88,7 @@ func TestRecordedRunEndsAndRunsTwiceWithoutDoubles(t *testing.T) {
 }
 
 func TestRealRecordings(t *testing.T) {
+	t.Parallel()
 	const dir = "../../../shared/data"
 	if _, err := os.Stat(filepath.Join(dir, "equities")); err != nil {
 		t.Skipf("real recordings are not here: %v", err)
