@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/hashpivot/hashpivot/pkg/bus"
+	"github.com/hashpivot/hashpivot/pkg/feed"
+	"github.com/hashpivot/hashpivot/pkg/run"
+	"github.com/hashpivot/hashpivot/services/lander"
+)
+
+// serviceCmd runs one service alone, against the NATS (and, for the lander, the ClickHouse) of the configuration or of a hashpivot up on the
+// same data directory.
+type serviceCmd struct{}
+
+// Run is told by its command's name which service it is.
+func (*serviceCmd) Run(a *app) error {
+	cfg, err := a.loadAlone()
+	if err != nil {
+		return err
+	}
+	if err := a.logger(cfg); err != nil {
+		return err
+	}
+	if a.command == "equities" && !cfg.equitiesOn() {
+		return run.Usage(cfg.Equities.Validate())
+	}
+	reg := prometheus.NewRegistry()
+	health := &run.Health{}
+	admin, err := run.StartAdmin(cfg.Admin.Addr, reg, health)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = admin.Close() }()
+	a.log.Info("starting", "service", a.command, "admin", admin.Addr(), "version", version())
+	if a.command == "lander" {
+		return a.landerAlone(cfg, reg, health)
+	}
+	return a.feedAlone(cfg, reg, health)
+}
+
+// loadAlone loads the configuration and finds the servers. A service alone embeds none.
+func (a *app) loadAlone() (*config, error) {
+	cfg, in, err := a.loadBeside()
+	if err != nil {
+		return nil, err
+	}
+	if cfg.NATS.URL == "" || a.command == "lander" && len(cfg.ClickHouse.Addr) == 0 {
+		return nil, run.Usage(errors.New("a service alone needs servers: set nats.url (and clickhouse.addr for the lander), or start hashpivot up on the same data directory first"))
+	}
+	cfg.pointed = true
+	if err := cfg.validate(); err != nil {
+		return nil, run.Usage(err)
+	}
+	if in != nil {
+		cfg.Admin.Addr = "127.0.0.1:0" // the instance has the usual one
+	}
+	return cfg, nil
+}
+
+func (a *app) landerAlone(cfg *config, reg prometheus.Registerer, health *run.Health) error {
+	b, err := openBackends(a.ctx, cfg, a.log)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	if err := b.prepare(a.ctx, cfg.Mode); err != nil {
+		return err
+	}
+	b.watch(health)
+	l, err := lander.New(cfg.Lander, lander.Deps{Bus: b.bus, Store: b.store, Logger: a.log, Metrics: lander.NewMetrics(reg)})
+	if err != nil {
+		return err
+	}
+	return l.Run(a.ctx)
+}
+
+func (a *app) feedAlone(cfg *config, reg prometheus.Registerer, health *run.Health) error {
+	conn, err := bus.Connect(cfg.NATS.client(), nil, a.log)
+	if err != nil {
+		return err
+	}
+	b := &backends{bus: conn, log: a.log}
+	defer b.close()
+	if err := b.claim(a.ctx, cfg.Mode); err != nil {
+		return err
+	}
+	b.watch(health)
+	pub := conn.NewPublisher(bus.PublisherConfig{})
+	svc := feedServices(cfg, feed.Deps{Sink: pub, History: conn, Logger: a.log, Metrics: feed.NewMetrics(reg)})[a.command]
+	err = svc.run(a.ctx)
+	end, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), stopWithin)
+	defer cancel()
+	if cerr := pub.Close(end); cerr != nil {
+		a.log.Warn("some events were not stored before the end; the feed fetches them again after the next start", "err", cerr)
+	}
+	return err
+}
+
+type migrateCmd struct{}
+
+// Run brings the schema to this version.
+func (migrateCmd) Run(a *app) error {
+	b, cfg, err := a.attach()
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	if err := b.store.Migrate(a.ctx); err != nil {
+		return err
+	}
+	a.printf("database %s is at this version's schema\n", cfg.ClickHouse.Database)
+	return nil
+}
+
+type healthCmd struct {
+	URL string `arg:"" optional:"" default:"http://127.0.0.1:9464/readyz" help:"Of /readyz."`
+}
+
+// Run asks a service whether it is ready: the health check of containers, which have no curl.
+func (c *healthCmd) Run(a *app) error {
+	ctx, cancel := context.WithTimeout(a.ctx, 5*time.Second)
+	defer cancel()
+	resp, err := feed.Call(ctx, http.DefaultClient, feed.Request{URL: c.URL, Limit: 64 << 10})
+	if err != nil {
+		return fmt.Errorf("not ready: %w", err)
+	}
+	a.printf("%s", resp.Body)
+	return nil
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/hashpivot/hashpivot/pkg/bus"
+	"github.com/hashpivot/hashpivot/pkg/chembed"
+	"github.com/hashpivot/hashpivot/pkg/run"
+)
+
+// cli is the command line. Every key of the configuration can be given by --set; the flags are the ones that people need daily.
+type cli struct {
+	Config   string   `short:"c" help:"YAML configuration file." placeholder:"FILE"`
+	DataDir  string   `help:"Directory of the streams and the database (default: data/<mode>)." placeholder:"DIR"`
+	Set      []string `help:"Set any key of the configuration; may be repeated." placeholder:"KEY=VALUE" sep:"none"`
+	Free     bool     `name:"free-ports" help:"Listen on any free ports instead of the usual ones."`
+	JSON     bool     `name:"json" help:"Print results as JSON."`
+	LogLevel string   `help:"debug, info, warn or error." placeholder:"LEVEL"`
+
+	Up       upCmd      `cmd:"" help:"Run everything in one process: NATS, ClickHouse and all services."`
+	Equities serviceCmd `cmd:"" help:"Run the equities service alone."`
+	Hashpr   serviceCmd `cmd:"" name:"hashprice" help:"Run the hashprice service alone."`
+	GPU      serviceCmd `cmd:"" name:"gpurates" help:"Run the GPU rates service alone."`
+	Lander   serviceCmd `cmd:"" help:"Run the lander alone."`
+	Migrate  migrateCmd `cmd:"" help:"Bring the database's schema to this version."`
+	Sim      simCmd     `cmd:"" help:"Run the simulated upstreams alone and print their addresses."`
+	SQL      sqlCmd     `cmd:"" name:"sql" help:"Run a query in ClickHouse."`
+	Tail     tailCmd    `cmd:"" help:"Print events as they are published."`
+	Audit    auditCmd   `cmd:"" help:"Compare what was published with what landed; exit 1 if anything is lost or doubled."`
+	Status   statusCmd  `cmd:"" help:"Show the pipeline: streams, lag, tables, feeds."`
+	Health   healthCmd  `cmd:"" help:"Ask a running service whether it is ready."`
+	Conf     configCmd  `cmd:"" name:"config" help:"Print the effective configuration, secrets masked."`
+	Version  versionCmd `cmd:"" help:"Print the version."`
+}
+
+// app is what a command works with.
+type app struct {
+	ctx    context.Context
+	cli    *cli
+	stdout io.Writer
+	stderr io.Writer
+	env    []string
+	log    *slog.Logger
+	// command is the name of the command that runs.
+	command string
+}
+
+// execute is the program without its process: it returns the exit code. 0 is success, 1 a failure, 2 something for the operator to mend.
+func execute(ctx context.Context, args, env []string, stdout, stderr io.Writer) int {
+	var c cli
+	code := -1
+	parser, err := kong.New(&c, kong.Name("hashpivot"), kong.UsageOnError(), kong.Writers(stdout, stderr), kong.Exit(func(n int) { code = n }),
+		kong.Description("Are bitcoin miners turning into AI data centres, and what is it worth? Market data, landed exactly once."),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
+	if err != nil {
+		_, _ = fmt.Fprintln(stderr, "hashpivot:", err)
+		return 1
+	}
+	kctx, err := parser.Parse(args)
+	if code >= 0 { // --help
+		return code
+	}
+	if err != nil {
+		_, _ = fmt.Fprintf(stderr, "hashpivot: %v; hashpivot --help lists the commands\n", err)
+		return 2
+	}
+	a := &app{ctx: ctx, cli: &c, stdout: stdout, stderr: stderr, env: env}
+	a.command = kctx.Command()
+	err = kctx.Run(a)
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errNotClean):
+		return 1
+	}
+	_, _ = fmt.Fprintf(stderr, "hashpivot: %v\n", err)
+	if mendable(err) {
+		return 2
+	}
+	return 1
+}
+
+// mendable reports whether err is the operator's to mend: configuration, ports, directories, a missing engine.
+func mendable(err error) bool {
+	if _, ok := errors.AsType[*run.UsageError](err); ok {
+		return true
+	}
+	for _, e := range []error{
+		bus.ErrAddr, bus.ErrDataDir, chembed.ErrConfig, chembed.ErrLibraryMissing, chembed.ErrLibraryInvalid, chembed.ErrDataDirLocked,
+		chembed.ErrDataDirUnusable, chembed.ErrAddressInUse,
+	} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,244 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/hashpivot/hashpivot/pkg/bus"
+	"github.com/hashpivot/hashpivot/pkg/chembed"
+	"github.com/hashpivot/hashpivot/pkg/run"
+	"github.com/hashpivot/hashpivot/pkg/store"
+	"github.com/hashpivot/hashpivot/services/equities"
+	"github.com/hashpivot/hashpivot/services/gpurates"
+	"github.com/hashpivot/hashpivot/services/hashprice"
+	"github.com/hashpivot/hashpivot/services/lander"
+)
+
+// config is the whole configuration; hashpivot config prints it.
+type config struct {
+	// Mode of a service that runs alone: live, sim or recorded. The up command sets it.
+	Mode mode `koanf:"mode"`
+	// DataDir of the embedded servers; empty: data/<mode>.
+	DataDir    string           `koanf:"data_dir"`
+	Log        run.LogConfig    `koanf:"log"`
+	Admin      adminConfig      `koanf:"admin"`
+	NATS       natsConfig       `koanf:"nats"`
+	ClickHouse clickhouseConfig `koanf:"clickhouse"`
+	Equities   equities.Config  `koanf:"equities"`
+	Hashprice  hashprice.Config `koanf:"hashprice"`
+	GPURates   gpurates.Config  `koanf:"gpurates"`
+	Lander     lander.Config    `koanf:"lander"`
+	Sim        simConfig        `koanf:"sim"`
+
+	// pointed is set once the sources are final: up turns them to the simulators after the configuration is read.
+	pointed bool
+}
+
+type adminConfig struct {
+	// Addr of /metrics, /livez and /readyz.
+	Addr string `koanf:"addr"`
+}
+
+// natsConfig is an external cluster where URL is set, else the embedded server.
+type natsConfig struct {
+	Addr string `koanf:"addr"` // embedded: where it listens
+	Sync string `koanf:"sync"` // embedded: always, or an interval
+
+	URL       string        `koanf:"url"`
+	User      string        `koanf:"user"`
+	Password  run.Secret    `koanf:"password"`
+	Token     run.Secret    `koanf:"token"`
+	CredsFile string        `koanf:"creds_file"`
+	NKeyFile  string        `koanf:"nkey_file"`
+	CAFile    string        `koanf:"ca_file"`
+	Replicas  int           `koanf:"replicas"`
+	MaxBytes  int64         `koanf:"max_bytes"`
+	MaxAge    time.Duration `koanf:"max_age"`
+}
+
+func (c natsConfig) client() bus.Config {
+	return bus.Config{
+		URL: c.URL, User: c.User, Password: c.Password, Token: c.Token, CredsFile: c.CredsFile, NKeyFile: c.NKeyFile, CAFile: c.CAFile,
+		Replicas: c.Replicas, MaxBytes: c.MaxBytes, MaxAge: c.MaxAge,
+	}
+}
+
+func (c natsConfig) server(dataDir string) bus.ServerConfig {
+	return bus.ServerConfig{Addr: c.Addr, DataDir: filepath.Join(dataDir, "nats"), Sync: c.Sync}
+}
+
+// clickhouseConfig is an external server where Addr is set, else the embedded engine.
+type clickhouseConfig struct {
+	NativeAddr string `koanf:"native_addr"` // embedded: where it listens
+	HTTPAddr   string `koanf:"http_addr"`   // embedded: where it listens
+	Library    string `koanf:"library"`     // embedded: libchdb.so; empty: where make puts it
+	MaxMemory  uint64 `koanf:"max_memory"`  // embedded: bytes for all queries together; 0: nine tenths of the machine
+
+	Addr []string `koanf:"addr"`
+	// Database; empty: hashpivot, hashpivot_sim or hashpivot_recorded. Generated data never shares a database with real data.
+	Database       string     `koanf:"database"`
+	User           string     `koanf:"user"`
+	Password       run.Secret `koanf:"password"`
+	TLS            bool       `koanf:"tls"`
+	CAFile         string     `koanf:"ca_file"`
+	Compression    string     `koanf:"compression"`
+	MaxMemoryUsage uint64     `koanf:"max_memory_usage"`
+}
+
+func (c clickhouseConfig) client() store.Config {
+	s := store.DefaultConfig()
+	s.Addr, s.Database, s.User, s.Password, s.TLS, s.CAFile = c.Addr, c.Database, c.User, c.Password, c.TLS, c.CAFile
+	s.Compression, s.MaxMemoryUsage = c.Compression, c.MaxMemoryUsage
+	return s
+}
+
+// simConfig of the simulated upstreams.
+type simConfig struct {
+	Seed uint64 `koanf:"seed"`
+	// Rate is the mean of equity events a second.
+	Rate float64 `koanf:"rate"`
+	// Steady keeps the rate constant.
+	Steady bool `koanf:"steady"`
+}
+
+func defaultConfig() config {
+	n, s, ch, st := bus.DefaultConfig(), bus.DefaultServerConfig(), chembed.DefaultConfig(), store.DefaultConfig()
+	return config{
+		Mode: modeLive, Log: run.DefaultLogConfig(), Admin: adminConfig{Addr: "127.0.0.1:9464"},
+		NATS: natsConfig{Addr: s.Addr, Sync: s.Sync, Replicas: n.Replicas, MaxBytes: n.MaxBytes, MaxAge: n.MaxAge},
+		ClickHouse: clickhouseConfig{
+			NativeAddr: ch.NativeAddr, HTTPAddr: ch.HTTPAddr, User: st.User, Compression: st.Compression, MaxMemoryUsage: st.MaxMemoryUsage,
+		},
+		Equities: equities.DefaultConfig(), Hashprice: hashprice.DefaultConfig(), GPURates: gpurates.DefaultConfig(), Lander: lander.DefaultConfig(),
+		Sim: simConfig{Seed: 1, Rate: 100},
+	}
+}
+
+// mode is where the data comes from. Each has its own data directory, database and source names, and none mixes with another.
+type mode string
+
+const (
+	modeLive     mode = "live"
+	modeSim      mode = "sim"
+	modeRecorded mode = "recorded"
+)
+
+func (m mode) database() string {
+	if m == modeLive {
+		return "hashpivot"
+	}
+	return "hashpivot_" + string(m)
+}
+
+// load reads the configuration: defaults, file, environment, flags. An empty mode is the configuration's.
+func (a *app) load(m mode) (*config, error) {
+	cfg := defaultConfig()
+	set := a.cli.Set
+	if a.cli.DataDir != "" {
+		set = append(set, "data_dir="+a.cli.DataDir)
+	}
+	if a.cli.LogLevel != "" {
+		set = append(set, "log.level="+a.cli.LogLevel)
+	}
+	if a.cli.Free {
+		set = append(set, "nats.addr=127.0.0.1:0", "clickhouse.native_addr=127.0.0.1:0", "clickhouse.http_addr=127.0.0.1:0", "admin.addr=127.0.0.1:0")
+	}
+	err := run.Load(&cfg, run.Source{File: a.cli.Config, Environ: a.env, NotConfig: []string{chembed.LibraryEnv}, Set: set})
+	if err != nil {
+		return nil, err
+	}
+	a.vendorKeys(&cfg)
+	if m == "" {
+		m = cfg.Mode
+	}
+	cfg.Mode = m
+	if cfg.DataDir == "" {
+		cfg.DataDir = filepath.Join("data", string(m))
+	}
+	if cfg.ClickHouse.Database == "" {
+		cfg.ClickHouse.Database = m.database()
+	}
+	if err := cfg.validate(); err != nil {
+		return nil, run.Usage(err)
+	}
+	return &cfg, nil
+}
+
+func (c *config) validate() error {
+	errs := []error{c.NATS.client().Validate(), c.Hashprice.Validate(), c.GPURates.Validate(), c.Lander.Validate(), c.marks()}
+	if c.equitiesOn() {
+		errs = append(errs, c.Equities.Validate())
+	}
+	if c.Mode != modeLive && c.Mode != modeSim && c.Mode != modeRecorded {
+		errs = append(errs, fmt.Errorf("mode: %q is not one of live, sim, recorded", c.Mode))
+	}
+	if c.NATS.URL == "" {
+		errs = append(errs, c.NATS.server(c.DataDir).Validate())
+	}
+	ch := c.ClickHouse.client()
+	if len(ch.Addr) == 0 {
+		ch.Addr = []string{c.ClickHouse.NativeAddr}
+	}
+	if err := ch.Validate(); err != nil {
+		errs = append(errs, fmt.Errorf("clickhouse.%w", err))
+	}
+	if c.Sim.Rate < 0 || c.Sim.Rate > 1e6 {
+		errs = append(errs, fmt.Errorf("sim.rate: %v is not from 0 to 1000000 events a second", c.Sim.Rate))
+	}
+	return errors.Join(errs...)
+}
+
+// marks holds that the source names tell the mode: sim- for generated data, rec- for recordings, neither for live data. They are what keeps
+// made-up numbers from ever passing for real ones.
+func (c *config) marks() error {
+	if !c.pointed {
+		return nil
+	}
+	for key, source := range map[string]string{
+		"equities.source": c.Equities.Source, "hashprice.mempool.source": c.Hashprice.Mempool.Source,
+		"hashprice.coinbase.source": c.Hashprice.Coinbase.Source, "hashprice.calculator.source": c.Hashprice.Calculator.Source,
+		"gpurates.vast.source": c.GPURates.Vast.Source,
+	} {
+		is := modeLive
+		switch {
+		case strings.HasPrefix(source, "sim-"):
+			is = modeSim
+		case strings.HasPrefix(source, "rec-"):
+			is = modeRecorded
+		}
+		if is != c.Mode {
+			return fmt.Errorf("%s: %q marks %s data, but the mode is %s", key, source, is, c.Mode)
+		}
+	}
+	return nil
+}
+
+// logger writes to stderr: stdout is for results.
+func (a *app) logger(cfg *config) error {
+	log, err := run.NewLogger(cfg.Log, a.stderr)
+	a.log = log
+	return err
+}
+
+func (a *app) printf(format string, args ...any) { _, _ = fmt.Fprintf(a.stdout, format, args...) }
+
+type configCmd struct {
+	Mode string `help:"live, sim or recorded." default:"live" enum:"live,sim,recorded"`
+}
+
+// Run prints the configuration.
+func (c *configCmd) Run(a *app) error {
+	cfg, err := a.load(mode(c.Mode))
+	if err != nil {
+		return err
+	}
+	text, err := run.Print(*cfg)
+	if err != nil {
+		return err
+	}
+	_, err = a.stdout.Write(text)
+	return err
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/hashpivot/hashpivot/pkg/run"
+	"github.com/hashpivot/hashpivot/pkg/sim"
+)
+
+// simulators stand in for the upstreams: generated, or replaying recordings.
+type simulators struct {
+	sim  *sim.Sim
+	mode mode
+	dir  string
+}
+
+func startSimulators(ctx context.Context, cfg *config, m mode, dir string, log *slog.Logger) (*simulators, error) {
+	c := sim.Config{Mode: sim.Generated, Seed: cfg.Sim.Seed, Rate: cfg.Sim.Rate, Steady: cfg.Sim.Steady, Logger: log.With("component", "sim")}
+	if m == modeRecorded {
+		c.Mode, c.Dir = sim.Recorded, dir
+	}
+	// The simulators end by close, after the feeds: a context would end them first and look like an outage.
+	s, err := sim.Start(context.WithoutCancel(ctx), c)
+	if err != nil {
+		if m == modeRecorded {
+			return nil, run.Usage(fmt.Errorf("--recorded %s: %w", dir, err))
+		}
+		return nil, err
+	}
+	return &simulators{sim: s, mode: m, dir: dir}, nil
+}
+
+func (s *simulators) close() { s.sim.Close() }
+
+// point turns every upstream of the configuration to the simulators, and marks every source.
+func (s *simulators) point(cfg *config) error {
+	u := s.sim.URLs()
+	prefix := "sim-"
+	if s.mode == modeRecorded {
+		prefix = "rec-"
+	}
+	recorded := s.mode == modeRecorded
+
+	e := &cfg.Equities
+	e.Source, e.Calendar, e.StopAtEnd = prefix+"alpaca", "always", recorded
+	e.Alpaca.StreamURL, e.Alpaca.RESTURL, e.Alpaca.Key, e.Alpaca.Secret = u.AlpacaStream, u.AlpacaREST, "simulated", "simulated"
+	if recorded {
+		symbols, err := sim.RecordedSymbols(s.dir)
+		if err != nil {
+			return run.Usage(fmt.Errorf("--recorded %s: %w", s.dir, err))
+		}
+		// Everything that was recorded is history.
+		e.Symbols = symbols
+		e.Backfill.DailyFrom, e.Backfill.MinuteFrom, e.Backfill.TicksFrom = "1990-01-01", "1990-01-01", ""
+	}
+
+	h := &cfg.Hashprice
+	h.Mempool.Source, h.Coinbase.Source, h.Calculator.Source, h.StopAtEnd = prefix+"mempool", prefix+"coinbase", prefix+"hashpivot", recorded
+	h.Mempool.StreamURL, h.Mempool.RESTURL, h.Coinbase.StreamURL, h.Coinbase.RESTURL = u.MempoolWS, u.MempoolREST, u.CoinbaseWS, u.CoinbaseREST
+	// Nobody bans a client of one's own simulator.
+	h.Mempool.CallEvery, h.Coinbase.CallEvery = time.Millisecond, time.Millisecond
+
+	g := &cfg.GPURates
+	g.Vast.Source, g.Vast.URL, g.StopAtEnd = prefix+"vast", u.Vast, recorded
+	g.Vast.PollEvery = 5 * time.Second
+	if recorded {
+		g.Vast.PollEvery = 10 * time.Millisecond
+	}
+	cfg.pointed = true
+	return run.Usage(cfg.validate())
+}
+
+type simCmd struct {
+	Recorded string `help:"Serve the recordings in DIR instead of a generated market." placeholder:"DIR"`
+}
+
+// Run serves the simulated upstreams until a signal.
+func (c *simCmd) Run(a *app) error {
+	m := modeSim
+	if c.Recorded != "" {
+		m = modeRecorded
+	}
+	cfg, err := a.load(m)
+	if err != nil {
+		return err
+	}
+	if err := a.logger(cfg); err != nil {
+		return err
+	}
+	s, err := startSimulators(a.ctx, cfg, m, c.Recorded, a.log)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	u := s.sim.URLs()
+	if a.cli.JSON {
+		line, err := json.Marshal(u)
+		if err != nil {
+			return err
+		}
+		a.printf("%s\n", line)
+	} else {
+		a.printf("simulated upstreams (%s); point a configuration at them:\n", m)
+		a.printf("equities: {source: sim-alpaca, calendar: always, alpaca: {stream_url: %s, rest_url: %s, key: any, secret: any}}\n", u.AlpacaStream, u.AlpacaREST)
+		a.printf("hashprice: {mempool: {source: sim-mempool, stream_url: %s, rest_url: %s}, coinbase: {source: sim-coinbase, stream_url: %s, rest_url: %s}}\n",
+			u.MempoolWS, u.MempoolREST, u.CoinbaseWS, u.CoinbaseREST)
+		a.printf("gpurates: {vast: {source: sim-vast, url: %s}}\n", u.Vast)
+	}
+	<-a.ctx.Done()
+	return nil
+}

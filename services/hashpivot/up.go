@@ -1,0 +1,289 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hashpivot/hashpivot/pkg/bus"
+	"github.com/hashpivot/hashpivot/pkg/feed"
+	"github.com/hashpivot/hashpivot/pkg/run"
+	"github.com/hashpivot/hashpivot/services/lander"
+)
+
+// stopWithin bounds the orderly end: a SIGTERM is answered within 10 s, the embedded servers' own end included.
+const stopWithin = 4 * time.Second
+
+type upCmd struct {
+	Sim          bool   `help:"Simulated upstreams: generated data, marked sim-*, in a database of its own." xor:"from"`
+	Recorded     string `help:"Replay the recordings in DIR through the real adapters." placeholder:"DIR" xor:"from"`
+	UntilDrained bool   `help:"With --recorded: end when everything has landed, and print the balance as one JSON line."`
+	Demo         bool   `hidden:"" help:"Print what to try."`
+}
+
+func (c *upCmd) mode() mode {
+	switch {
+	case c.Sim:
+		return modeSim
+	case c.Recorded != "":
+		return modeRecorded
+	}
+	return modeLive
+}
+
+// Run runs everything in one process.
+func (c *upCmd) Run(a *app) error {
+	m := c.mode()
+	if c.UntilDrained && m != modeRecorded {
+		return run.Usage(errors.New("--until-drained needs --recorded DIR: live and simulated upstreams never end"))
+	}
+	cfg, err := a.load(m)
+	if err != nil {
+		return err
+	}
+	if err := a.logger(cfg); err != nil {
+		return err
+	}
+	start := time.Now()
+	p, err := a.newPipeline(m, cfg, c.Recorded)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	p.banner(a, c.Demo)
+	if c.UntilDrained {
+		return p.untilDrained(a, start)
+	}
+	return p.serve(a.ctx)
+}
+
+// pipeline is everything that up starts, in the order in which it is stopped: sources first, sinks last.
+type pipeline struct {
+	app    *app
+	cfg    *config
+	mode   mode
+	back   *backends
+	sims   *simulators // nil: live
+	admin  *run.Admin
+	lander *lander.Lander
+	pub    *bus.Publisher
+	deps   feed.Deps
+}
+
+func (a *app) newPipeline(m mode, cfg *config, recorded string) (_ *pipeline, err error) {
+	p := &pipeline{app: a, cfg: cfg, mode: m}
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	a.log.Info("starting", "mode", string(m), "data_dir", cfg.DataDir, "version", version())
+	if p.back, err = openBackends(a.ctx, cfg, a.log); err != nil {
+		return nil, err
+	}
+	if err = p.back.prepare(a.ctx, m); err != nil {
+		return nil, err
+	}
+	if m != modeLive {
+		if p.sims, err = startSimulators(a.ctx, cfg, m, recorded, a.log); err != nil {
+			return nil, err
+		}
+		if err = p.sims.point(cfg); err != nil {
+			return nil, err
+		}
+	} else {
+		cfg.pointed = true
+		if err = run.Usage(cfg.validate()); err != nil {
+			return nil, err
+		}
+	}
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	p.lander, err = lander.New(cfg.Lander, lander.Deps{
+		Bus: p.back.bus, Store: p.back.store, Logger: a.log.With("service", "lander"), Metrics: lander.NewMetrics(reg),
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.pub = p.back.bus.NewPublisher(bus.PublisherConfig{})
+	p.deps = feed.Deps{Sink: p.pub, History: p.back.bus, Logger: a.log, Metrics: feed.NewMetrics(reg)}
+	health := &run.Health{}
+	p.back.watch(health)
+	if p.admin, err = run.StartAdmin(cfg.Admin.Addr, reg, health); err != nil {
+		return nil, err
+	}
+	in := p.instance()
+	if p.back.nats != nil || p.back.engine != nil {
+		if err = in.write(cfg.DataDir); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+func (p *pipeline) instance() instance {
+	in := instance{PID: os.Getpid(), Mode: p.mode, NATS: p.cfg.NATS.URL, Database: p.cfg.ClickHouse.Database, Admin: p.admin.Addr(), Started: time.Now().UTC()}
+	if p.back.nats != nil {
+		in.NATS = p.back.nats.URL()
+	}
+	if len(p.cfg.ClickHouse.Addr) > 0 {
+		in.ClickHouse = p.cfg.ClickHouse.Addr[0]
+	}
+	if p.back.engine != nil {
+		in.ClickHouse, in.ClickHouseHTTP = p.back.engine.NativeAddr(), p.back.engine.HTTPAddr()
+	}
+	return in
+}
+
+func (p *pipeline) banner(a *app, demo bool) {
+	in := p.instance()
+	if a.cli.JSON {
+		line, _ := json.Marshal(in)
+		a.printf("%s\n", line)
+		return
+	}
+	a.printf("hashpivot runs (%s data)\n", p.mode)
+	a.printf("  NATS              %s\n", in.NATS)
+	a.printf("  ClickHouse native %s   database %s\n", in.ClickHouse, in.Database)
+	if in.ClickHouseHTTP != "" {
+		a.printf("  ClickHouse HTTP   http://%s\n", in.ClickHouseHTTP)
+	}
+	a.printf("  metrics, health   http://%s/metrics /readyz\n", in.Admin)
+	if demo {
+		a.printf("%s", demoText(in))
+	}
+}
+
+// demoText is what a newcomer can type into a second terminal.
+func demoText(in instance) string {
+	q := "SELECT symbol, count() AS trades, max(price_usd) AS high, toString(max(event_time)) AS last FROM trades GROUP BY symbol ORDER BY symbol"
+	return fmt.Sprintf(`
+Try, in a second terminal:
+  bin/hashpivot status
+  bin/hashpivot sql "%s"
+  bin/hashpivot sql "SELECT event_time, hashprice_usd, btc_usd FROM hashprice ORDER BY event_time DESC LIMIT 5"
+  bin/hashpivot sql "SELECT gpu, class, usd_per_gpu_hour, sample_offers FROM gpu_rates_now ORDER BY gpu"
+  bin/hashpivot tail "md.v1.trade.>"
+  bin/hashpivot audit
+  curl "http://%s/?database=%s" --data-binary "SELECT count() FROM trades"
+Ctrl-C ends it in good order.
+`, q, in.ClickHouseHTTP, in.Database)
+}
+
+// serve runs until ctx ends or something cannot go on, then stops in order.
+func (p *pipeline) serve(ctx context.Context) error {
+	_, err := p.runFeeds(ctx, stopWithin)
+	return err
+}
+
+// runFeeds runs the feeds and the lander until ctx ends, the feeds are at their end, or one cannot go on. Then it stops the feeds, stores what
+// they published, lets it land for as long as drain allows, and stops the lander. drained tells whether everything has landed.
+func (p *pipeline) runFeeds(ctx context.Context, drain time.Duration) (drained bool, _ error) {
+	lctx, stopLander := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopLander()
+	landed := make(chan error, 1)
+	go func() { landed <- p.lander.Run(lctx) }()
+
+	fctx, stopFeeds := context.WithCancel(ctx)
+	defer stopFeeds()
+	g, gctx := errgroup.WithContext(fctx)
+	for _, f := range p.feeds() {
+		g.Go(func() error {
+			if err := f.run(gctx); err != nil {
+				return fmt.Errorf("%s: %w", f.name, err)
+			}
+			return nil
+		})
+	}
+	feeds := make(chan error, 1)
+	go func() { feeds <- g.Wait() }()
+
+	var err, landErr error
+	landing := true
+	select {
+	case err = <-feeds:
+	case landErr = <-landed:
+		landing = false
+		stopFeeds()
+		err = <-feeds
+	}
+	p.app.log.Info("stopping: feeds have ended")
+
+	// What the feeds published must be stored, and what is stored may still land; what does not in time lands after the next start.
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
+	defer cancel()
+	if cerr := p.pub.Close(end); cerr != nil {
+		p.app.log.Warn("some events were not stored before the end; the feeds fetch them again after the next start", "err", cerr)
+	}
+	if landing {
+		derr := p.lander.Drained(end)
+		drained = derr == nil
+		if derr != nil {
+			p.app.log.Info("what has not landed yet lands after the next start", "reason", derr)
+		}
+		stopLander()
+		landErr = <-landed
+	}
+	return drained, errors.Join(err, landErr)
+}
+
+// untilDrained replays recordings to their end, lets everything land, audits, and prints the balance.
+func (p *pipeline) untilDrained(a *app, start time.Time) error {
+	// A recording is finite, and so is the wait; a signal ends it earlier.
+	drained, err := p.runFeeds(a.ctx, time.Hour)
+	if err != nil {
+		return err
+	}
+	if a.ctx.Err() != nil {
+		return errors.New("ended by a signal before the recordings were drained; run it again to go on")
+	}
+	if !drained {
+		return errors.New("the recordings did not land; see the log, then run it again to go on")
+	}
+	res, err := lander.Audit(a.ctx, p.back.bus, p.back.store, nil)
+	if err != nil {
+		return err
+	}
+	line, err := json.Marshal(struct {
+		lander.AuditResult
+		Seconds float64 `json:"seconds"`
+	}{res, float64(time.Since(start).Milliseconds()) / 1e3})
+	if err != nil {
+		return err
+	}
+	p.close() // the last line must be the last
+	a.printf("%s\n", line)
+	if !res.Clean() {
+		return errNotClean
+	}
+	return nil
+}
+
+// close stops what is left, sinks last. It may be called again.
+func (p *pipeline) close() {
+	if p.pub != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		_ = p.pub.Close(ctx)
+		cancel()
+		p.pub = nil
+	}
+	if p.sims != nil {
+		p.sims.close()
+		p.sims = nil
+	}
+	if p.admin != nil {
+		_ = p.admin.Close()
+		p.admin = nil
+	}
+	if p.back != nil {
+		p.back.close()
+		p.back = nil
+	}
+}
