@@ -16,6 +16,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/sim/alpaca"
 	"github.com/hashpivot/hashpivot/pkg/sim/coinbase"
 	"github.com/hashpivot/hashpivot/pkg/sim/mempool"
+	"github.com/hashpivot/hashpivot/pkg/sim/vast"
 	"github.com/hashpivot/hashpivot/pkg/sim/world"
 )
 
@@ -56,6 +57,7 @@ type Sim struct {
 	Alpaca   *alpaca.Server
 	Mempool  *mempool.Server
 	Coinbase *coinbase.Server
+	Vast     *vast.Server
 
 	urls    URLs
 	servers []*http.Server
@@ -114,6 +116,9 @@ func Start(ctx context.Context, cfg Config) (_ *Sim, err error) {
 	if err = s.coinbase(ctx, cfg, w); err != nil {
 		return nil, err
 	}
+	if err = s.vast(ctx, cfg, w); err != nil {
+		return nil, err
+	}
 	context.AfterFunc(ctx, s.Close)
 	return s, nil
 }
@@ -150,6 +155,18 @@ func (s *Sim) coinbase(ctx context.Context, cfg Config, w *world.World) (err err
 	s.closers = append(s.closers, s.Coinbase.Close)
 	host, err := s.serve(ctx, cfg, "coinbase", s.Coinbase.Handler())
 	s.urls.CoinbaseWS, s.urls.CoinbaseREST = "ws://"+host, "http://"+host
+	return err
+}
+
+func (s *Sim) vast(ctx context.Context, cfg Config, w *world.World) (err error) {
+	// No limit of searches a minute: a demo polls faster than the venue allows, to have something to show.
+	s.Vast, err = vast.New(vast.Config{World: w, Dir: cfg.Dir, Seed: cfg.Seed, SearchesPerMinute: -1})
+	if err != nil {
+		return fmt.Errorf("start simulators: %w", err)
+	}
+	s.closers = append(s.closers, s.Vast.Close)
+	host, err := s.serve(ctx, cfg, "vast", s.Vast.Handler())
+	s.urls.Vast = "http://" + host
 	return err
 }
 
