@@ -25,11 +25,15 @@ func insertToken(ctx context.Context, conn driver.Conn, token string, from, to i
 	if err != nil {
 		return err
 	}
-	day := time.Date(2026, 8, 21, 0, 0, 0, 0, time.UTC)
-	for i := from; i < to; i++ {
-		if err := b.Append(uint64(i), day); err != nil {
-			return err
-		}
+	ids, days := make([]uint64, to-from), make([]time.Time, to-from)
+	for i := range ids {
+		ids[i], days[i] = uint64(from+i), time.Date(2026, 8, 21, 0, 0, 0, 0, time.UTC)
+	}
+	if err := b.Column(0).Append(ids); err != nil {
+		return err
+	}
+	if err := b.Column(1).Append(days); err != nil {
+		return err
 	}
 	return b.Send()
 }

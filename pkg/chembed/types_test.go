@@ -58,7 +58,7 @@ func TestRoundTripOfTypes(t *testing.T) {
 		}
 		return r
 	}
-	const rows = 5000
+	const rows = 1500
 	for name, method := range map[string]clickhouse.CompressionMethod{
 		"none": clickhouse.CompressionNone, "lz4": clickhouse.CompressionLZ4, "zstd": clickhouse.CompressionZSTD,
 	} {
