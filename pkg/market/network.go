@@ -28,9 +28,14 @@ func (*Block) Stream() Stream { return Network }
 // Tokens implements Event: md.v1.network.block.<source>.
 func (b *Block) Tokens() (string, []string) { return "network", []string{"block", b.Source} }
 
-// Identity implements Event.
+// Identity implements Event: the block and, from the first reorganisation on, its revision, since a branch that lost may win after all and
+// is then told again.
 func (b *Block) Identity() string {
-	return "block|" + b.Source + "|" + strconv.FormatUint(b.Height, 10) + "|" + b.Hash
+	id := "block|" + b.Source + "|" + strconv.FormatUint(b.Height, 10) + "|" + b.Hash
+	if b.Rev > 0 {
+		id += "|" + strconv.FormatUint(uint64(b.Rev), 10)
+	}
+	return id
 }
 
 // Validate implements Event.

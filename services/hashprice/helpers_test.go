@@ -1,6 +1,7 @@
 package hashprice
 
 import (
+	"context"
 	"net/http"
 	"testing"
 
@@ -20,3 +21,8 @@ func fault429() mempool.Fault {
 func fault500() mempool.Fault  { return mempool.Fault{Status: 503, Body: "Service Unavailable"} }
 func truncated() mempool.Fault { return mempool.Fault{Body: `[{"id":"0000`, Truncate: true} }
 func garbage() mempool.Fault   { return mempool.Fault{Body: "<html>sorry</html>"} }
+
+func newCancel(t *testing.T) (context.Context, context.CancelFunc) {
+	t.Helper()
+	return context.WithCancel(t.Context())
+}
