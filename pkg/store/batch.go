@@ -107,6 +107,7 @@ type blocksOf interface {
 	bytes() int
 	reset()
 	each(func(block) error) error
+	schema() (string, []col)
 }
 
 // partitioning says how a table is cut.
@@ -213,6 +214,9 @@ func (t *table[E]) fresh(key int) part[E] {
 	r := t.make()
 	return part[E]{key: key, rows: r, cols: r.columns()}
 }
+
+// schema returns the table's name and columns.
+func (t *table[E]) schema() (string, []col) { return t.name, t.make().columns() }
 
 func (t *table[E]) bytes() int {
 	n := 0

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"reflect"
 	"strings"
 
@@ -128,10 +129,13 @@ func (s *Store) Query(ctx context.Context, sql string) (*Result, error) {
 	return &out, nil
 }
 
-// QueryEach runs any statement and hands its answer over row by row, in constant memory: head once, then each for every row. An error of
-// theirs ends the query and is returned.
+// QueryEach runs any statement and hands its answer over row by row, in constant memory: head once (without columns if the statement
+// has no result), then each for every row. An error of theirs ends the query and is returned.
 func (s *Store) QueryEach(ctx context.Context, sql string, head func(columns, types []string) error, each func(row []any) error) error {
 	rows, err := s.conn.Query(ctx, sql)
+	if err == io.EOF { //nolint:errorlint // this very value, unwrapped, is clickhouse-go's "ended without a result"; a lost connection is wrapped
+		return head(nil, nil)
+	}
 	if err != nil {
 		return fmt.Errorf("run query: %w", err)
 	}

@@ -3,8 +3,8 @@
 CREATE TABLE IF NOT EXISTS bars
 (
     event_time DateTime64(9, 'UTC') COMMENT 'Start of the bar, UTC' CODEC(Delta, ZSTD(1)),
-    recv_time DateTime64(9, 'UTC') COMMENT 'When our process had the whole frame in hand, UTC' CODEC(Delta, ZSTD(1)),
-    stream_time DateTime64(9, 'UTC') COMMENT 'When JetStream stored the message, UTC; what was known at a moment is what has a stream_time up to it' CODEC(Delta, ZSTD(1)),
+    recv_time DateTime64(9, 'UTC') COMMENT 'When our process had the whole frame in hand, UTC' CODEC(ZSTD(1)),
+    stream_time DateTime64(9, 'UTC') COMMENT 'When JetStream stored the message, UTC; what was known at a moment is what has a stream_time up to it' CODEC(ZSTD(1)),
     stream_seq UInt64 COMMENT 'Sequence of the message in its stream; with idx the cursor of the row' CODEC(Delta, ZSTD(1)),
     idx UInt32 COMMENT 'Index of the event in its message' CODEC(Delta, ZSTD(1)),
     source LowCardinality(String) COMMENT 'Upstream that said so; generated data begins with sim-, replayed recordings with rec-' CODEC(ZSTD(1)),
@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS bars
     high_usd Decimal(18, 8) COMMENT 'High, USD' CODEC(Delta, ZSTD(1)),
     low_usd Decimal(18, 8) COMMENT 'Low, USD' CODEC(Delta, ZSTD(1)),
     close_usd Decimal(18, 8) COMMENT 'Close, USD' CODEC(Delta, ZSTD(1)),
-    volume Decimal(18, 8) COMMENT 'Volume in units of the symbol (shares, BTC); 0 with trade_count 0: not given' CODEC(T64, ZSTD(1)),
+    volume Decimal(18, 8) COMMENT 'Volume in units of the symbol (shares, BTC); 0 with trade_count 0: not given' CODEC(ZSTD(1)),
     vwap_usd Decimal(18, 8) COMMENT 'Volume-weighted average price, USD; 0: not given' CODEC(Delta, ZSTD(1)),
     trade_count UInt64 COMMENT 'Number of trades; 0: not given' CODEC(T64, ZSTD(1)),
     final Bool COMMENT 'The session is closed: only a correction changes the bar' CODEC(ZSTD(1)),

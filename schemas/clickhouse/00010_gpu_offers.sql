@@ -3,8 +3,8 @@
 CREATE TABLE IF NOT EXISTS gpu_offers
 (
     event_time DateTime64(9, 'UTC') COMMENT 'Time of the poll, UTC' CODEC(Delta, ZSTD(1)),
-    recv_time DateTime64(9, 'UTC') COMMENT 'When our process had the whole frame in hand, UTC' CODEC(Delta, ZSTD(1)),
-    stream_time DateTime64(9, 'UTC') COMMENT 'When JetStream stored the message, UTC; what was known at a moment is what has a stream_time up to it' CODEC(Delta, ZSTD(1)),
+    recv_time DateTime64(9, 'UTC') COMMENT 'When our process had the whole frame in hand, UTC' CODEC(ZSTD(1)),
+    stream_time DateTime64(9, 'UTC') COMMENT 'When JetStream stored the message, UTC; what was known at a moment is what has a stream_time up to it' CODEC(ZSTD(1)),
     stream_seq UInt64 COMMENT 'Sequence of the message in its stream; with idx the cursor of the row' CODEC(Delta, ZSTD(1)),
     idx UInt32 COMMENT 'Index of the event in its message' CODEC(Delta, ZSTD(1)),
     source LowCardinality(String) COMMENT 'Upstream that said so; generated data begins with sim-, replayed recordings with rec-' CODEC(ZSTD(1)),

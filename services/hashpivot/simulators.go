@@ -66,7 +66,7 @@ func (s *simulators) point(cfg *config) error {
 
 	g := &cfg.GPURates
 	g.Vast.Source, g.Vast.URL, g.StopAtEnd = prefix+"vast", u.Vast, recorded
-	g.Vast.PollEvery = 5 * time.Second
+	g.Vast.PollEvery, g.Vast.MetricsCallEvery = 5*time.Second, time.Millisecond
 	if recorded {
 		g.Vast.PollEvery = 10 * time.Millisecond
 	}

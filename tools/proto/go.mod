@@ -1,4 +1,4 @@
-module github.com/hashpivot/hashpivot/tools
+module github.com/hashpivot/hashpivot/tools/proto
 
 go 1.26.7
 

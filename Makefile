@@ -1,0 +1,61 @@
+# hashpivot. `make demo` runs everything on this machine; `make test` tests it. Each fetches and builds what it needs; needed beforehand are
+# Go, npm (to fetch the engine's package) and a POSIX shell.
+
+ENGINE_VERSION := 26.7.3-stable.1
+ENGINE         := .cache/libchdb/$(ENGINE_VERSION)/libchdb.so
+TOOLS          := .cache/tools
+BIN            := bin/hashpivot
+VERSION        ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS        := -X main.released=$(VERSION)
+TESTFLAGS      ?=
+BASE           ?= main
+
+.PHONY: demo up build engine test check bench fuzz proto clean
+
+demo: build ## everything with simulated upstreams, in a directory of its own
+	$(BIN) up --sim --demo
+
+up: build ## everything with the live upstreams that need no key (and Alpaca with one)
+	$(BIN) up
+
+build: engine
+	go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./services/hashpivot
+
+engine: $(ENGINE)
+
+$(ENGINE):
+	sh pkg/chembed/fetch-libchdb.sh .cache/libchdb
+
+test: build ## everything: all modules, race detector, real nats-server and engine, the built binary
+	go test -race -timeout 8m $(TESTFLAGS) work
+
+check: engine $(TOOLS)/buf $(TOOLS)/golangci-lint ## what to run before each commit: format, vet, lint, contract, quick tests
+	@test -z "$$(gofmt -l pkg services schemas/*.go schemas/reference schemas/clickhouse e2e bench | tee /dev/stderr)" || { echo 'run gofmt -w on the files above'; exit 1; }
+	go vet work
+	$(TOOLS)/buf lint schemas/proto
+	@if git rev-parse -q --verify $(BASE):schemas/proto >/dev/null; then $(TOOLS)/buf breaking schemas/proto --against '.git#ref=$(BASE),subdir=schemas/proto'; fi
+	$(TOOLS)/golangci-lint run ./... ./e2e/... ./bench/...
+	go test -short $(TESTFLAGS) work
+
+bench: build ## figures as JSON lines; NAME=landing for one
+	go run ./bench $(if $(NAME),-name $(NAME))
+
+FUZZTIME ?= 20s
+fuzz: engine ## every fuzz target for FUZZTIME
+	@set -e; for f in $$(grep -rl --include='*_test.go' '^func Fuzz' pkg services | sort); do \
+	  for t in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' $$f); do \
+	    echo "fuzz $$t in $$(dirname $$f)"; go test ./$$(dirname $$f) -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME); done; done
+
+proto: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-vtproto ## generate Go from schemas/proto
+	cd schemas/proto && PATH="$(CURDIR)/$(TOOLS):$$PATH" buf generate
+
+$(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-vtproto &: tools/proto/go.mod
+	@echo 'building the protobuf tools (once, some minutes)'
+	GOWORK=off go build -modfile=tools/proto/go.mod -o $(TOOLS)/ github.com/bufbuild/buf/cmd/buf google.golang.org/protobuf/cmd/protoc-gen-go github.com/planetscale/vtprotobuf/cmd/protoc-gen-go-vtproto
+
+$(TOOLS)/golangci-lint: tools/lint/go.mod
+	@echo 'building golangci-lint (once, some minutes)'
+	GOWORK=off go build -modfile=tools/lint/go.mod -o $(TOOLS)/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+clean: ## built things and the demo's data; not the fetched engine
+	rm -rf bin data .cache/tools

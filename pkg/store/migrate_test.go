@@ -1,0 +1,154 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashpivot/hashpivot/pkg/market"
+	"github.com/hashpivot/hashpivot/pkg/store"
+	"github.com/hashpivot/hashpivot/pkg/store/storetest"
+	schema "github.com/hashpivot/hashpivot/schemas/clickhouse"
+)
+
+func TestMigrateTwiceDoesNothing(t *testing.T) {
+	st := storetest.Start(t)
+	if err := st.Migrate(context.Background()); err != nil {
+		t.Fatalf("second time: %v", err)
+	}
+}
+
+// Several services of one system start together and each migrates.
+func TestMigrateTogether(t *testing.T) {
+	_, srv := storetest.StartServer(t)
+	var wg sync.WaitGroup
+	for range 3 {
+		st := storetest.Open(t, srv)
+		wg.Go(func() {
+			if err := st.Migrate(context.Background()); err != nil {
+				t.Errorf("migrate beside others: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// A database of any earlier version, with rows in it, comes to the newest and keeps its rows.
+func TestMigrateFromEachVersion(t *testing.T) {
+	files, err := fs.Glob(schema.Migrations, "*.sql")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("migrations: %v, %v", files, err)
+	}
+	_, srv := storetest.StartServer(t)
+	ctx := context.Background()
+	newest := ""
+	for v := len(files); v >= 0; v-- {
+		cfg := storetest.Config(srv)
+		cfg.Database = fmt.Sprint("from_", v)
+		st, err := store.Open(ctx, cfg, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v > 0 {
+			if err := st.MigrateTo(ctx, int64(v)); err != nil {
+				t.Fatalf("migrate to version %d: %v", v, err)
+			}
+			insert(t, st, trades(t, 10), "x")
+		}
+		if err := st.Migrate(ctx); err != nil {
+			t.Fatalf("migrate from version %d: %v", v, err)
+		}
+		if v > 0 {
+			wantCounts(t, st, 10, 0)
+		}
+		res, err := st.Query(ctx, "SELECT table, name, type, comment, compression_codec FROM system.columns WHERE database = currentDatabase() ORDER BY table, position")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprint(res.Rows); newest == "" {
+			newest = got
+		} else if got != newest {
+			t.Errorf("from version %d the schema is another:\n%s\nwant\n%s", v, got, newest)
+		}
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func trades(t testing.TB, n int) *store.Batch {
+	b := store.NewBatch()
+	for i := range n {
+		add(t, b, trade(1, i, "IREN", time.Date(2026, 11, 3, 15, 0, 0, i, time.UTC)))
+	}
+	return b
+}
+
+// A migration that was cut off between its statement and the record of it runs again.
+func TestMigrateAfterCrash(t *testing.T) {
+	st := storetest.Start(t)
+	ctx := context.Background()
+	insert(t, st, trades(t, 10), "x")
+	exec(ctx, t, st, "ALTER TABLE goose_db_version DELETE WHERE version_id >= 1 SETTINGS mutations_sync = 2")
+	if err := st.Migrate(ctx); err != nil {
+		t.Fatalf("migrate again: %v", err)
+	}
+	wantCounts(t, st, 10, 0)
+}
+
+// The tables have the columns that batches send, and no other; every table deduplicates, and everything says what it is.
+func TestSchemaIsWhatBatchesSend(t *testing.T) {
+	st := storetest.Start(t)
+	ctx := context.Background()
+	for table, want := range store.Schema() {
+		res, err := st.Query(ctx, "SELECT concat(name, ' ', type), comment, compression_codec FROM system.columns WHERE database = currentDatabase() AND table = '"+table+"' ORDER BY position")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, r := range res.Rows {
+			got = append(got, r[0].(string))
+			if r[1] == "" || r[2] == "" {
+				t.Errorf("%s.%s: comment %q, codec %q", table, r[0], r[1], r[2])
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s:\n%v\nwant\n%v", table, got, want)
+		}
+	}
+	res, err := st.Query(ctx, "SELECT name, comment, create_table_query LIKE '%non_replicated_deduplication_window = 10000%' FROM system.tables WHERE database = currentDatabase() AND engine = 'MergeTree' AND name != 'goose_db_version'")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(res.Rows) != len(store.Schema()) {
+		t.Errorf("%d tables, want %d", len(res.Rows), len(store.Schema()))
+	}
+	for _, r := range res.Rows {
+		if r[1] == "" || r[2] != uint8(1) {
+			t.Errorf("table %s: comment %q, deduplicates %v", r...)
+		}
+	}
+}
+
+// Every stream of the domain has tables, and every table is some stream's.
+func TestEveryStreamHasTables(t *testing.T) {
+	left := store.Schema()
+	for _, s := range market.Streams() {
+		if len(store.Tables(s)) == 0 {
+			t.Errorf("stream %s has no table", s)
+		}
+		for _, table := range store.Tables(s) {
+			if _, ok := left[table]; !ok {
+				t.Errorf("table %s of stream %s is unknown or of two streams", table, s)
+			}
+			delete(left, table)
+		}
+	}
+	if len(left) != 0 {
+		t.Errorf("tables of no stream: %v", left)
+	}
+}
