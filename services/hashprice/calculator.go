@@ -88,6 +88,9 @@ func (c *calculator) run(ctx context.Context) error {
 			continue
 		}
 		if _, err := c.f.Emit(ctx, h, "calculator", nil); err != nil {
+			if ctx.Err() != nil {
+				return nil // stopped in the middle of it
+			}
 			return fmt.Errorf("publish hashprice: %w", err)
 		}
 		told = h
