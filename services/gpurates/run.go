@@ -22,6 +22,9 @@ func Run(ctx context.Context, cfg Config, deps feed.Deps) error {
 	if err != nil {
 		return err
 	}
+	if cfg.StopAtEnd {
+		cfg.Vast.MetricsCallEvery = 0 // a recording has no rate limit
+	}
 	f, err := feed.New(deps.Config(cfg.Vast.Source))
 	if err != nil {
 		return err

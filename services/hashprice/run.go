@@ -23,6 +23,9 @@ func Run(ctx context.Context, cfg Config, deps feed.Deps) error {
 	if err != nil {
 		return err
 	}
+	if cfg.StopAtEnd {
+		cfg.Mempool.CallEvery, cfg.Coinbase.CallEvery = 0, 0 // a recording has no rate limit
+	}
 	mc := deps.Config(cfg.Mempool.Source)
 	// A block's time is its miner's, who may be two hours ahead by the rules of the network.
 	mc.FutureSkew = 2*time.Hour + time.Minute
