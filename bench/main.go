@@ -1,0 +1,80 @@
+// Command bench measures the system and prints one JSON line a figure: {"name","value","unit","ratio","ratio_to"}. A ratio is taken in the
+// same run as what it is a ratio to, because machines are noisy.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/hashpivot/hashpivot/pkg/chembed"
+)
+
+// figure is a measured number. Ratio is Value over the figure named RatioTo; 0 where there is none.
+type figure struct {
+	Name    string  `json:"name"`
+	Value   float64 `json:"value"`
+	Unit    string  `json:"unit"`
+	Ratio   float64 `json:"ratio"`
+	RatioTo string  `json:"ratio_to"`
+}
+
+// benchmarks by name, in the order in which all are run.
+var benchmarks = []struct {
+	name string
+	run  func(context.Context, func(figure)) error
+}{
+	{"publish", publish},
+	{"landing", landing},
+	{"latency", latency},
+}
+
+func main() {
+	chembed.RunChildIfRequested()
+	name := flag.String("name", "", "run this one only")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *name, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, name string, out io.Writer) error {
+	var names []string
+	enc := json.NewEncoder(out)
+	for _, b := range benchmarks {
+		names = append(names, b.name)
+		if name != "" && name != b.name {
+			continue
+		}
+		var werr error
+		err := b.run(ctx, func(f figure) {
+			if err := enc.Encode(f); err != nil {
+				werr = err
+			}
+		})
+		if err != nil {
+			return fmt.Errorf("%s: %w", b.name, err)
+		}
+		if werr != nil {
+			return fmt.Errorf("print a figure of %s: %w", b.name, werr)
+		}
+	}
+	if name != "" && !slices.Contains(names, name) {
+		return fmt.Errorf("no benchmark is called %q; there are %s", name, strings.Join(names, ", "))
+	}
+	return nil
+}
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
