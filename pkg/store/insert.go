@@ -20,7 +20,7 @@ func (s *Store) Insert(ctx context.Context, b *Batch, token string) error {
 		return fmt.Errorf("insert batch of %d rows: token is empty", b.Rows())
 	}
 	return b.each(func(blk block) error {
-		if err := s.insert(ctx, blk, token+":"+blk.partition, b.via); err != nil {
+		if err := s.insert(ctx, blk, token+":"+blk.partition, b.via, nil); err != nil {
 			b.via = newNative() // an unfinished column may have left bytes in it
 			return fmt.Errorf("insert %d rows into %s, partition %s: %w", blk.cols[0].rows(), blk.table, blk.partition, err)
 		}
@@ -52,7 +52,8 @@ const (
 	maxBlockBytes = 16 << 30
 )
 
-func (s *Store) insert(ctx context.Context, blk block, token string, via *native) error {
+// insert sends one block. ready, if any, is called when everything but the sending is done.
+func (s *Store) insert(ctx context.Context, blk block, token string, via *native, ready func()) error {
 	names := make([]string, len(blk.cols))
 	for i, c := range blk.cols {
 		names[i] = c.name()
@@ -66,6 +67,9 @@ func (s *Store) insert(ctx context.Context, blk block, token string, via *native
 	defer func() { _ = batch.Abort() }()
 	if err := fill(batch.Columns(), blk, via); err != nil {
 		return err
+	}
+	if ready != nil {
+		ready()
 	}
 	if err := batch.Send(); err != nil {
 		return fmt.Errorf("send block: %w", err)

@@ -9,7 +9,7 @@ import (
 
 func TestMain(m *testing.M) {
 	// A check is fifteen inserts; -rapid.checks=n asks for more.
-	if err := flag.Set("rapid.checks", "20"); err != nil {
+	if err := flag.Set("rapid.checks", "10"); err != nil {
 		panic(err)
 	}
 	storetest.Main(m)

@@ -132,6 +132,8 @@ func (s *Store) Query(ctx context.Context, sql string) (*Result, error) {
 // QueryEach runs any statement and hands its answer over row by row, in constant memory: head once (without columns if the statement
 // has no result), then each for every row. An error of theirs ends the query and is returned.
 func (s *Store) QueryEach(ctx context.Context, sql string, head func(columns, types []string) error, each func(row []any) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	rows, err := s.conn.Query(ctx, sql)
 	if err == io.EOF { //nolint:errorlint // this very value, unwrapped, is clickhouse-go's "ended without a result"; a lost connection is wrapped
 		return head(nil, nil)
@@ -139,7 +141,13 @@ func (s *Store) QueryEach(ctx context.Context, sql string, head func(columns, ty
 	if err != nil {
 		return fmt.Errorf("run query: %w", err)
 	}
-	defer func() { _ = rows.Close() }()
+	done := false
+	defer func() {
+		if !done {
+			cancel() // Close alone would read the rest of the answer
+		}
+		_ = rows.Close()
+	}()
 	cols := rows.ColumnTypes()
 	types := make([]string, len(cols))
 	dest := make([]any, len(cols))
@@ -162,6 +170,7 @@ func (s *Store) QueryEach(ctx context.Context, sql string, head func(columns, ty
 			return err
 		}
 	}
+	done = true
 	if err := rows.Err(); err != nil {
 		return fmt.Errorf("read query result: %w", err)
 	}

@@ -192,7 +192,7 @@ func TestKilledEngineLosesAndDoublesNothing(t *testing.T) {
 	st, srv := storetest.StartServer(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	const ranges, rows, kills = 60, 2000, 4
+	const ranges, rows, kills = 24, 3000, 3
 	killed := 0
 	for n := range ranges {
 		b := spread(t, rows/3, n+1)
