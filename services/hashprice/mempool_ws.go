@@ -205,7 +205,7 @@ func (n *network) fetchHoles(ctx context.Context, s *feed.Session, low, tip uint
 				return false, context.Cause(ctx)
 			}
 			n.f.Logger().Warn("blocks are missing and were not given", "height", at, "err", err)
-			return false, nil
+			return false, nil //nolint:nilerr // the live feed goes on, and asks again
 		}
 		s.Alive(resp.Recv)
 		page, err := decodeBlocks(resp.Body, resp.Recv)

@@ -1,8 +1,10 @@
 package hashprice
 
 import (
+	"context"
 	"encoding/csv"
 	"math"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -187,6 +189,42 @@ func checkEveryDay(t *testing.T, mem *feedtest.Memory) {
 	for _, row := range table(t, "difficulty_retargets.csv") {
 		if !changes[market.MustDecimal(row["difficulty"]).Trim(0).String()] {
 			t.Errorf("no retarget to %s (%s)", row["difficulty"], row["date"])
+		}
+	}
+}
+
+// Killed at any moment and started again, a recorded run ends with exactly the facts of a run that was left alone: each subject has lost what
+// a broker may lose of a killed publisher.
+func TestKilledAnywhereARecordedRunLosesAndDoublesNothing(t *testing.T) {
+	if _, err := os.Stat(recordings); os.IsNotExist(err) {
+		t.Skipf("no recordings at %s", recordings)
+	}
+	s := start(t, mempool.Config{Dir: recordings}, coinbase.Config{Dir: recordings})
+	cfg := s.cfg
+	cfg.StopAtEnd = true
+	whole := feedtest.NewMemory()
+	if err := Run(t.Context(), cfg, feed.Deps{Sink: whole, History: whole}); err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(7, 7))
+	for round := range 2 {
+		mem := feedtest.NewMemory()
+		for range 5 {
+
+			ctx, kill := context.WithCancel(t.Context())
+			sink := feedtest.NewKilled(mem, rng.IntN(whole.Len()), kill)
+			_ = Run(ctx, cfg, feed.Deps{Sink: sink, History: mem}) // its error is that it was killed, if it was
+			kill()
+			mem.Crash(func(n int) int { return rng.IntN(n + 1) })
+		}
+
+		if err := Run(t.Context(), cfg, feed.Deps{Sink: mem, History: mem}); err != nil {
+			t.Fatal(err)
+		}
+		missing, extra, doubled := feedtest.Diff(whole, mem)
+		if len(missing)+len(extra)+len(doubled) > 0 {
+			t.Errorf("round %d: %d facts missing %q, %d too many %q, %d doubled %q", round, len(missing), missing[:min(3, len(missing))],
+				len(extra), extra[:min(3, len(extra))], len(doubled), doubled[:min(3, len(doubled))])
 		}
 	}
 }

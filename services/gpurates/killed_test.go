@@ -1,0 +1,47 @@
+package gpurates
+
+import (
+	"context"
+	"math/rand/v2"
+	"os"
+	"testing"
+
+	"github.com/hashpivot/hashpivot/pkg/feed"
+	"github.com/hashpivot/hashpivot/pkg/feed/feedtest"
+	"github.com/hashpivot/hashpivot/pkg/sim/vast"
+)
+
+// Killed at any moment and started again, a recorded run ends with exactly the facts of a run that was left alone: each subject has lost what
+// a broker may lose of a killed publisher.
+func TestKilledAnywhereARecordedRunLosesAndDoublesNothing(t *testing.T) {
+	if _, err := os.Stat(recordings); os.IsNotExist(err) {
+		t.Skipf("no recordings at %s", recordings)
+	}
+	s, cfg := start(t, vast.Config{Dir: recordings})
+	cfg.StopAtEnd, cfg.Vast.HistoryFrom, cfg.Vast.Source = true, "2026-01-01", "rec-vast"
+	whole := feedtest.NewMemory()
+	if err := Run(t.Context(), cfg, feed.Deps{Sink: whole, History: whole}); err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(7, 7))
+	for round := range 2 {
+		mem := feedtest.NewMemory()
+		for range 5 {
+			s.Rewind()
+			ctx, kill := context.WithCancel(t.Context())
+			sink := feedtest.NewKilled(mem, rng.IntN(whole.Len()), kill)
+			_ = Run(ctx, cfg, feed.Deps{Sink: sink, History: mem}) // its error is that it was killed, if it was
+			kill()
+			mem.Crash(func(n int) int { return rng.IntN(n + 1) })
+		}
+		s.Rewind()
+		if err := Run(t.Context(), cfg, feed.Deps{Sink: mem, History: mem}); err != nil {
+			t.Fatal(err)
+		}
+		missing, extra, doubled := feedtest.Diff(whole, mem)
+		if len(missing)+len(extra)+len(doubled) > 0 {
+			t.Errorf("round %d: %d facts missing %q, %d too many %q, %d doubled %q", round, len(missing), missing[:min(3, len(missing))],
+				len(extra), extra[:min(3, len(extra))], len(doubled), doubled[:min(3, len(doubled))])
+		}
+	}
+}
