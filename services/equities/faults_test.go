@@ -143,7 +143,7 @@ func TestDropsAreFilledExactly(t *testing.T) {
 	for _, encoding := range []string{"json", "msgpack"} {
 		t.Run(encoding, func(t *testing.T) {
 			t.Parallel()
-			v := newVenue(t, alpaca.Config{Rate: 500, FaultEvery: 8})
+			v := newVenue(t, alpaca.Config{Rate: 500, FaultEvery: 8, LateBy: time.Second, FateBy: 500 * time.Millisecond})
 			cfg := v.config()
 			cfg.Alpaca.Encoding, cfg.Alpaca.PageLimit = encoding, 150
 			r := start(t, cfg, feedtest.NewMemory())
@@ -159,7 +159,7 @@ func TestDropsAreFilledExactly(t *testing.T) {
 			r.until("filled holes", atLeast(4, gap(market.GapFilled))) // the start's and three
 			// What was told within the last seconds may still be corrected, or come late: wait until the venue has told it all.
 			end := time.Now()
-			r.until("everything told", func(events []market.Event) bool { return time.Since(end) > 9*time.Second })
+			r.until("everything told", func(events []market.Event) bool { return time.Since(end) > 2*time.Second })
 			if err := r.end(); err != nil {
 				t.Fatal(err)
 			}
@@ -180,7 +180,7 @@ func TestDropsAreFilledExactly(t *testing.T) {
 // A process that dies leaves a hole that nobody announced. The next one finds its beginning in what was published.
 func TestRestartFillsTheHole(t *testing.T) {
 	t.Parallel()
-	v := newVenue(t, alpaca.Config{Rate: 400, FaultEvery: 20})
+	v := newVenue(t, alpaca.Config{Rate: 400, FaultEvery: 20, LateBy: time.Second, FateBy: 500 * time.Millisecond})
 	mem := feedtest.NewMemory()
 	r := start(t, v.config(), mem)
 	r.until("the stream", atLeast[*market.Trade](50, nil))
@@ -195,7 +195,7 @@ func TestRestartFillsTheHole(t *testing.T) {
 		return count(events[before:], func(x *market.Trade) bool { return !x.Backfill }) > 50
 	})
 	end := time.Now()
-	r.until("everything told", func([]market.Event) bool { return time.Since(end) > 9*time.Second })
+	r.until("everything told", func([]market.Event) bool { return time.Since(end) > 2*time.Second })
 	if err := r.end(); err != nil {
 		t.Fatal(err)
 	}

@@ -109,7 +109,7 @@ func appendTick(b []byte, t *tick) []byte {
 		b = appendPrice(b, "p", t.price)
 		b = appendInt(b, "s", t.size)
 		b = appendText(b, "a", "C")
-		b = appendTime(b, t.fateAt())
+		b = appendTime(b, t.told)
 	case 'c':
 		b = appendText(b, "x", string(t.ex))
 		b = appendInt(b, "oi", int64(t.id))
@@ -120,7 +120,7 @@ func appendTick(b []byte, t *tick) []byte {
 		b = appendPrice(b, "cp", t.to)
 		b = appendInt(b, "cs", t.size)
 		b = appendList(b, "cc", t.cond)
-		b = appendTime(b, t.fateAt())
+		b = appendTime(b, t.told)
 	case 's':
 		sc, sm, rc, rm := t.statusText()
 		b = appendText(b, "sc", sc)
@@ -137,9 +137,6 @@ func appendTick(b []byte, t *tick) []byte {
 	b = appendText(b, "z", t.s.tape)
 	return append(b, '}')
 }
-
-// fateAt is when the print was cancelled or corrected.
-func (t *tick) fateAt() int64 { return t.at + fateBy*int64(bucket) }
 
 // appendBarFields writes a bar's fields behind an opened object that has a field already.
 func appendBarFields(b []byte, x *bar) []byte {
@@ -237,10 +234,10 @@ func (p *packer) tick(t *tick) []byte {
 		return p.pack("T", T, "S", S, "bx", string(t.ex), "bp", dollars(t.price), "bs", t.size, "ax", string(t.askEx), "ap", dollars(t.ask), "as", t.askSize,
 			"t", at, "c", t.cond, "z", z)
 	case 'x':
-		return p.pack("T", T, "S", S, "i", t.id, "x", string(t.ex), "p", dollars(t.price), "s", t.size, "a", "C", "t", stamp(t.fateAt()), "z", z)
+		return p.pack("T", T, "S", S, "i", t.id, "x", string(t.ex), "p", dollars(t.price), "s", t.size, "a", "C", "t", stamp(t.told), "z", z)
 	case 'c':
 		return p.pack("T", T, "S", S, "x", string(t.ex), "oi", t.id, "op", dollars(t.price), "os", t.size, "oc", t.cond,
-			"ci", t.toID, "cp", dollars(t.to), "cs", t.size, "cc", t.cond, "t", stamp(t.fateAt()), "z", z)
+			"ci", t.toID, "cp", dollars(t.to), "cs", t.size, "cc", t.cond, "t", stamp(t.told), "z", z)
 	case 's':
 		sc, sm, rc, rm := t.statusText()
 		return p.pack("T", T, "S", S, "sc", sc, "sm", sm, "rc", rc, "rm", rm, "t", at, "z", z)

@@ -17,9 +17,6 @@ const (
 	bucket    = 50 * time.Millisecond
 	perMinute = int64(time.Minute / bucket)
 
-	lateBy = int64(5 * time.Second / bucket) // a late print is delivered this long after its time
-	fateBy = int64(3 * time.Second / bucket) // a print is cancelled or corrected this long after its delivery
-
 	haltSlot  = int64(30 * time.Minute / bucket) // a symbol is halted at most once a slot
 	haltLasts = int64(time.Minute / bucket)
 	haltOneIn = 20
@@ -32,7 +29,7 @@ const (
 	maxPerBucket = 1 << 11 // ids of prints and of their corrections share 12 bits
 
 	// meanActivity of world.ActivityAt, measured over many seeds; it makes Rate the mean rate.
-	meanActivity = 1.75
+	meanActivity = 1.56
 )
 
 // fate is what becomes of a print.
@@ -60,6 +57,7 @@ type tick struct {
 	fate fate
 	to   int64  // corrected price
 	toID uint64 // and id
+	told int64  // ns: when it was cancelled or corrected
 
 	resumed bool // of a status
 }
@@ -75,12 +73,14 @@ type generator struct {
 	w       *world.World
 	seed    uint64
 	steady  bool
+	lateBy  int64  // buckets
+	fateBy  int64  // buckets
 	oneIn   uint64 // one print in so many is cancelled, another corrected, another late
 	symbols []*security
 }
 
 func newGenerator(w *world.World, cfg Config) *generator {
-	g := &generator{w: w, seed: cfg.Seed, steady: cfg.Steady, oneIn: uint64(cfg.FaultEvery)}
+	g := &generator{w: w, seed: cfg.Seed, steady: cfg.Steady, oneIn: uint64(cfg.FaultEvery), lateBy: int64(cfg.LateBy / bucket), fateBy: int64(cfg.FateBy / bucket)}
 	tapes := map[string]string{}
 	for _, e := range w.Facts().Equities {
 		tapes[e.Symbol] = e.Tape
@@ -221,6 +221,7 @@ func (g *generator) made(s *security, b int64, out []tick) []tick {
 				t.cond = oddSweep
 			}
 		}
+		t.told = at + g.fateBy*int64(bucket)
 		switch q >> 34 % g.oneIn {
 		case 0:
 			t.fate = cancelled
@@ -255,13 +256,13 @@ func (g *generator) delivered(s *security, b int64, scratch, out []tick) (kept, 
 			out = append(out, t)
 		}
 	}
-	scratch = g.made(s, b-lateBy, scratch[:0])
+	scratch = g.made(s, b-g.lateBy, scratch[:0])
 	for _, t := range scratch {
 		if t.late {
 			out = append(out, t)
 		}
 	}
-	scratch = g.made(s, b-fateBy, scratch[:0])
+	scratch = g.made(s, b-g.fateBy, scratch[:0])
 	for _, t := range scratch {
 		switch t.fate {
 		case cancelled:
@@ -294,8 +295,8 @@ func (g *generator) trades(s *security, b, now int64, scratch []tick, out []told
 	from := len(out)
 	for _, t := range scratch {
 		switch {
-		case t.kind != 't', t.late && b+lateBy > now:
-		case t.fate == kept || b+fateBy > now:
+		case t.kind != 't', t.late && b+g.lateBy > now:
+		case t.fate == kept || b+g.fateBy > now:
 			out = append(out, told{tick: t})
 		case t.fate == cancelled:
 			out = append(out, told{t, "canceled"})

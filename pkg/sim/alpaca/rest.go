@@ -374,7 +374,7 @@ func (s *Server) cachedMinute(sec *security, first, now int64) (bar, bool) {
 		return c.bar, c.ok
 	}
 	b, ok := s.gen.minuteBar(sec, first, now)
-	if now > first+perMinute+lateBy+fateBy { // nothing can change it any more
+	if now > first+perMinute+s.gen.lateBy+s.gen.fateBy { // nothing can change it any more
 		s.barMu.Lock()
 		if len(s.minute) >= cacheBars {
 			clear(s.minute)

@@ -30,6 +30,8 @@ type Config struct {
 	Steady bool
 	// FaultEvery: one print in so many is cancelled later, another corrected, another told late; 2000.
 	FaultEvery int
+	// LateBy is how late a late print is told, 5 s; FateBy how long after its time a print is cancelled or corrected, 3 s. Together below 30 s.
+	LateBy, FateBy time.Duration
 	// TickHistory is how far back prints, quotes and minute bars are told; 2 h. A time before that never happened: the simulated market
 	// runs only when someone looks.
 	TickHistory time.Duration
@@ -84,6 +86,8 @@ func New(cfg Config) (*Server, error) {
 	}
 	def(&cfg.Rate, 100)
 	def(&cfg.FaultEvery, 2000)
+	def(&cfg.LateBy, 5*time.Second)
+	def(&cfg.FateBy, 3*time.Second)
 	def(&cfg.TickHistory, 2*time.Hour)
 	def(&cfg.DailyHistory, 90*24*time.Hour)
 	def(&cfg.MaxConnections, 1)
@@ -95,6 +99,9 @@ func New(cfg Config) (*Server, error) {
 	}
 	if cfg.Rate < 0 || cfg.FaultEvery < 3 {
 		return nil, fmt.Errorf("make alpaca simulator: rate %v must not be below 0, one fault in %d not below 3", cfg.Rate, cfg.FaultEvery)
+	}
+	if cfg.LateBy < bucket || cfg.FateBy < bucket || cfg.LateBy+cfg.FateBy >= 30*time.Second {
+		return nil, fmt.Errorf("make alpaca simulator: late by %s and fate by %s must be %s at least and below 30s together", cfg.LateBy, cfg.FateBy, bucket)
 	}
 	cal, err := session.NewAlways()
 	if err != nil {
