@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -42,7 +43,31 @@ func TestStartsAllSimulatorsOnLoopback(t *testing.T) {
 	if resp.StatusCode != http.StatusOK {
 		t.Errorf("mempool REST answers %s", resp.Status)
 	}
+	resp, err = http.Post(u.Vast+"/api/v0/bundles/", "application/json", strings.NewReader(`{"type":"ondemand"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("vast answers %s", resp.Status)
+	}
 	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestServesTheRealRecordings(t *testing.T) {
+	const dir = "../../../shared/data"
+	if _, err := os.Stat(dir); err != nil {
+		t.Skipf("real recordings are not here: %v", err)
+	}
+	symbols, err := RecordedSymbols(dir)
+	if err != nil || len(symbols) != 12 {
+		t.Fatalf("symbols %v, %v", symbols, err)
+	}
+	s, err := Start(t.Context(), Config{Mode: Recorded, Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
 }
 
 func TestStopsWithItsContext(t *testing.T) {
