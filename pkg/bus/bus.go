@@ -156,10 +156,8 @@ func (b *Bus) Connected() bool { return b.nc.IsConnected() }
 // Replay implements feed.History.
 func (b *Bus) Replay(ctx context.Context, stream market.Stream, source string, since time.Time, fn func(market.Event, market.Place) error) error {
 	return b.scan(ctx, stream, scanFrom{filter: sourceFilter(stream, source), since: since}, func(m Msg) error {
-		events, err := wire.Decode(stream, m.Data)
-		if err != nil {
-			return nil // the lander dead-letters it; there is nothing to restore from it
-		}
+		// What does not decode gives no events: the lander dead-letters it, and there is nothing to restore from it.
+		events, _ := wire.Decode(stream, m.Data)
 		for i, ev := range events {
 			if ev.GetMeta().Source != source {
 				continue

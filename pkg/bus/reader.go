@@ -38,12 +38,11 @@ type Reader struct {
 const readBytes = 4 << 20
 
 type scanFrom struct {
-	seq      uint64
-	since    time.Time
-	filter   []string
-	headers  bool // headers only
-	newOnly  bool
-	maxBytes int
+	seq     uint64
+	since   time.Time
+	filter  []string
+	headers bool // headers only
+	newOnly bool
 }
 
 // Read opens a reader of stream at the sequence (1 is the beginning).

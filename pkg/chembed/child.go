@@ -94,6 +94,9 @@ func runChild() int {
 	opened = true
 	mu.Unlock()
 
+	if cfg.Bare != nil {
+		return measure(eng, cfg.Bare, status)
+	}
 	native, err := listener(fdNative)
 	if err != nil {
 		return fatal(fatalOther, err)
@@ -128,6 +131,19 @@ func runChild() int {
 	wg.Go(func() { http.Shutdown(drain) })
 	wg.Go(func() { tcp.Shutdown(drain) })
 	wg.Wait()
+	eng.Close()
+	return 0
+}
+
+// measure runs a BareInsert in place of the servers.
+func measure(eng *engine.Engine, req *bareRequest, status *json.Encoder) int {
+	_ = status.Encode(childStatus{Ready: true, Version: eng.Version})
+	res, err := req.run(eng)
+	if err != nil {
+		_ = status.Encode(childStatus{Fatal: fatalOther, Message: err.Error()})
+	} else {
+		_ = status.Encode(childStatus{Bare: &res})
+	}
 	eng.Close()
 	return 0
 }

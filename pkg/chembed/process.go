@@ -120,7 +120,7 @@ func (s *Server) spawn() (*process, error) {
 		return failed(err)
 	}
 	var sockets []*os.File
-	for _, ln := range []*net.TCPListener{s.native, s.http} {
+	for _, ln := range s.listeners() {
 		f, err := dupSocket(ln)
 		if err != nil {
 			return failed(err)
@@ -135,7 +135,7 @@ func (s *Server) spawn() (*process, error) {
 	cmd.Env = append(os.Environ(), childEnv+"="+childVersion)
 	cmd.Stdin = nil // /dev/null: an INSERT in text reads it as data
 	cmd.Stdout, cmd.Stderr = outputChild, outputChild
-	cmd.ExtraFiles = []*os.File{controlChild, statusChild, sockets[0], sockets[1]}
+	cmd.ExtraFiles = append([]*os.File{controlChild, statusChild}, sockets...)
 	cmd.SysProcAttr = childAttributes()
 	p.cmd = cmd
 
@@ -182,6 +182,14 @@ func (s *Server) spawn() (*process, error) {
 		close(p.exited)
 	}()
 	return p, nil
+}
+
+// listeners are the sockets that a child serves; one that measures has none.
+func (s *Server) listeners() []*net.TCPListener {
+	if s.native == nil {
+		return nil
+	}
+	return []*net.TCPListener{s.native, s.http}
 }
 
 // dupSocket makes a second descriptor of a listening socket, for the child. The

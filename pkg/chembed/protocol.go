@@ -26,12 +26,16 @@ type childConfig struct {
 	MaxConnections       int
 	MaxConcurrentQueries int
 	QueueWait, Drain     time.Duration
+
+	Bare *bareRequest `json:",omitempty"` // measure this instead of serving
 }
 
 // childStatus is a line on the status pipe.
 type childStatus struct {
 	Ready   bool   `json:",omitempty"` // accepting connections
 	Version string `json:",omitempty"` // of the engine, with Ready
+
+	Bare *BareResult `json:",omitempty"` // second line of a child that measures
 
 	Fatal   string `json:",omitempty"` // why it ends, one of the words below
 	Message string `json:",omitempty"`

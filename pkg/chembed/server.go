@@ -37,6 +37,34 @@ type Server struct {
 // Start opens the data directory and returns once clients can connect. Its context
 // is for starting only; Close ends the server.
 func Start(ctx context.Context, cfg Config) (*Server, error) {
+	s, err := newServer(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if s.native, err = listen("native", cfg.NativeAddr); err != nil {
+		return nil, err
+	}
+	if s.http, err = listen("HTTP", cfg.HTTPAddr); err != nil {
+		_ = s.native.Close()
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, cfg.StartTimeout)
+	defer cancel()
+	p, err := s.launch(ctx)
+	if err != nil {
+		_ = s.native.Close()
+		_ = s.http.Close()
+		return nil, err
+	}
+	s.proc = p
+	s.log.Info("embedded ClickHouse is up", "native", s.NativeAddr(), "http", s.HTTPAddr(),
+		"version", s.version, "data", s.child.DataDir, "pid", p.pid)
+	go s.supervise(p)
+	return s, nil
+}
+
+// newServer checks the configuration and the files it names; nothing runs yet.
+func newServer(cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -75,26 +103,6 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	maps.Copy(s.child.ServerSettings, cfg.ServerSettings)
 	maps.Copy(s.child.Settings, cfg.Settings)
-
-	if s.native, err = listen("native", cfg.NativeAddr); err != nil {
-		return nil, err
-	}
-	if s.http, err = listen("HTTP", cfg.HTTPAddr); err != nil {
-		_ = s.native.Close()
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, cfg.StartTimeout)
-	defer cancel()
-	p, err := s.launch(ctx)
-	if err != nil {
-		_ = s.native.Close()
-		_ = s.http.Close()
-		return nil, err
-	}
-	s.proc = p
-	s.log.Info("embedded ClickHouse is up", "native", s.NativeAddr(), "http", s.HTTPAddr(),
-		"version", s.version, "data", dir, "pid", p.pid)
-	go s.supervise(p)
 	return s, nil
 }
 

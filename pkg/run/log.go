@@ -37,7 +37,7 @@ func NewLogger(cfg LogConfig, w io.Writer) (*slog.Logger, error) {
 		return nil, Usage(fmt.Errorf("log.format: %q is not one of auto, text, json", cfg.Format))
 	}
 	if human {
-		return slog.New(tint.NewHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly + ".000", NoColor: !tty})), nil
+		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly + ".000", NoColor: !tty})), nil
 	}
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})), nil
 }

@@ -24,7 +24,7 @@ type tailCmd struct {
 func (c *tailCmd) Run(a *app) error {
 	streams := bus.StreamsOf(c.Subject)
 	if len(streams) == 0 {
-		return run.Usage(fmt.Errorf("no stream has subjects like %s; all begin with md.v1.", c.Subject))
+		return run.Usage(fmt.Errorf("no stream has subjects like %s; all begin with md.v1", c.Subject))
 	}
 	b, _, err := a.attach()
 	if err != nil {

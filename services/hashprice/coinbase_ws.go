@@ -49,9 +49,11 @@ func (c *spot) session(ctx context.Context, s *feed.Session) error {
 			return err
 		}
 	}
-	r := read(ctx, conn, s)
+	reading, stop := context.WithCancel(ctx)
+	r := read(reading, conn, s)
 	defer r.done.Wait()
 	defer conn.Close()
+	defer stop() // a reader with a full queue waits for us, who have left
 	next := uint64(0)
 	for frame := range r.frames {
 		if next, err = c.frame(ctx, s, frame, next); err != nil {

@@ -62,9 +62,11 @@ func (n *network) session(ctx context.Context, s *feed.Session) error {
 			return err
 		}
 	}
-	r := read(ctx, conn, s)
+	reading, stop := context.WithCancel(ctx)
+	r := read(reading, conn, s)
 	defer r.done.Wait()
 	defer conn.Close()
+	defer stop() // a reader with a full queue waits for us, who have left
 	n.needsFill, n.triedFill = true, time.Time{}
 	for frame := range r.frames {
 		if err := n.frame(ctx, s, frame); err != nil {

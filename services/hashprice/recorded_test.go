@@ -207,9 +207,9 @@ func TestKilledAnywhereARecordedRunLosesAndDoublesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	rng := rand.New(rand.NewPCG(7, 7))
-	for round := range 2 {
+	for round := range 1 {
 		mem := feedtest.NewMemory()
-		for range 5 {
+		for range 4 {
 
 			ctx, kill := context.WithCancel(t.Context())
 			sink := feedtest.NewKilled(mem, rng.IntN(whole.Len()), kill)

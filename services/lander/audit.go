@@ -85,10 +85,8 @@ func deadCounts(ctx context.Context, b *bus.Bus) (map[market.Stream]deadSet, err
 		created[st], out[st] = info.Created.Unix(), deadSet{}
 	}
 	err := b.ScanAll(ctx, market.Dead, func(m bus.Msg) error {
-		events, err := wire.Decode(market.Dead, m.Data)
-		if err != nil {
-			return nil // itself dead: the lander has written a letter for it
-		}
+		// A letter that does not decode is itself dead: the lander has written one for it.
+		events, _ := wire.Decode(market.Dead, m.Data)
 		for _, ev := range events {
 			d := ev.(*market.DeadLetter)
 			set, ok := out[market.Stream(d.Of)]
@@ -149,10 +147,8 @@ func (r *AuditResult) stream(ctx context.Context, b *bus.Bus, s *store.Store, st
 		for seq := from; seq <= to; seq++ {
 			l := seen[seq]
 			pub, distinct := uint64(chunk[seq]), l.Distinct
-			gone := uint64(0)
-			if n := dead[seq]; n < 0 {
-				gone = pub
-			} else {
+			gone := pub // the whole message is dead
+			if n := dead[seq]; n >= 0 {
 				gone = uint64(n)
 			}
 			doubled := l.Rows - distinct

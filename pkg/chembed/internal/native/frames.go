@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/go-faster/city"
 	"github.com/klauspost/compress/zstd"
@@ -66,13 +67,19 @@ func (f *FrameReader) next() ([]byte, error) {
 	if method == MethodLZ4 && uint64(size) > 255*uint64(body)+64 {
 		return nil, malformed("LZ4 frame of %d bytes for %d", packed, size)
 	}
-	f.raw = grow(f.raw, frameHeader+body)
-	copy(f.raw, head[frameChecksum:])
-	if _, err := io.ReadFull(f.r, f.raw[frameHeader:]); err != nil {
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
+	// Room is made as data arrives, not as it is promised.
+	f.raw = append(f.raw[:0], head[frameChecksum:]...)
+	for left := body; left > 0; {
+		k := min(left, outFrame)
+		at := len(f.raw)
+		f.raw = slices.Grow(f.raw, k)[:at+k]
+		if _, err := io.ReadFull(f.r, f.raw[at:]); err != nil {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
 		}
-		return nil, err
+		left -= k
 	}
 	sum := city.CH128(f.raw)
 	if sum.Low != binary.LittleEndian.Uint64(head[0:]) || sum.High != binary.LittleEndian.Uint64(head[8:]) {

@@ -56,7 +56,8 @@ type Walker struct {
 	sink func([]byte) error
 
 	buf       []byte
-	pos, mark int // read up to pos; handed on up to mark
+	pos, mark int  // read up to pos; handed on up to mark
+	quiet     bool // what is read is not handed on: it is replaced, or dropped
 
 	scratch [binary.MaxVarintLen64]byte
 	name    []byte
@@ -70,7 +71,7 @@ var blockInfoOut = []byte{1, 0, 2, 0xff, 0xff, 0xff, 0xff, 0}
 // during the call only; an error of the sink ends the walk.
 func (w *Walker) Walk(src Source, sink func([]byte) error, o Options) (Block, error) {
 	w.src, w.sink = src, sink
-	w.buf, w.pos, w.mark = nil, 0, 0
+	w.buf, w.pos, w.mark, w.quiet = nil, 0, 0, true
 	b, err := w.block(o)
 	if err != nil {
 		return b, err
@@ -103,8 +104,8 @@ func (w *Walker) block(o Options) (Block, error) {
 	}
 	b := Block{Columns: int(columns), Rows: rows}
 	w.mark = w.pos
-	out := rows > 0 || o.OutEmpty
-	if out {
+	w.quiet = rows == 0 && !o.OutEmpty
+	if !w.quiet {
 		if o.OutInfo {
 			if err := w.sink(blockInfoOut); err != nil {
 				return b, err
@@ -118,10 +119,6 @@ func (w *Walker) block(o Options) (Block, error) {
 		if err := w.sink(w.scratch[:n]); err != nil {
 			return b, err
 		}
-	} else {
-		sink := w.sink
-		w.sink = func([]byte) error { return nil }
-		defer func() { w.sink = sink }()
 	}
 	for range columns {
 		if err := w.column(rows, o); err != nil {
@@ -140,7 +137,6 @@ func (w *Walker) blockInfo() error {
 		}
 		switch field {
 		case 0:
-			w.mark = w.pos
 			return nil
 		case 1:
 			err = w.skip(1)
@@ -152,7 +148,6 @@ func (w *Walker) blockInfo() error {
 		if err != nil {
 			return err
 		}
-		w.mark = w.pos // none of it is handed on
 	}
 }
 
@@ -187,8 +182,10 @@ func (w *Walker) column(rows uint64, o Options) error {
 		if err := w.flush(); err != nil {
 			return err
 		}
-		if err := w.sink(noFlag); err != nil {
-			return err
+		if !w.quiet {
+			if err := w.sink(noFlag); err != nil {
+				return err
+			}
 		}
 	}
 	if rows == 0 {
@@ -440,6 +437,9 @@ func (w *Walker) flush() error {
 	}
 	b := w.buf[w.mark:w.pos]
 	w.mark = w.pos
+	if w.quiet {
+		return nil
+	}
 	return w.sink(b)
 }
 
