@@ -80,8 +80,8 @@ func (c *chain) lower(tip uint64) {
 	if tip >= c.tip {
 		return
 	}
-	for h := tip + 1; h <= c.tip; h++ {
-		if l, ok := c.links[h]; ok {
+	for h, l := range c.links {
+		if h > tip {
 			c.links[h] = link{rev: l.rev}
 		}
 	}

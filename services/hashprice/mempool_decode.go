@@ -58,11 +58,16 @@ func decodeBlock(raw []byte, recv time.Time) (*market.Block, error) {
 	if w.Extras.Pool != nil {
 		b.Pool = w.Extras.Pool.Name
 	}
-	if b.Height > 1<<40 {
-		return nil, &feed.Malformed{Reason: market.ReasonValue, Err: fmt.Errorf("height %d is not of this chain", b.Height)}
+	// One block with a wild height would be our tip, and every true block below it old. Ten minutes a block are the chain's mean, five its
+	// limit by far.
+	if most := b.EventTime.Sub(genesis()) / (5 * time.Minute); b.Height > uint64(max(most, 0)) {
+		return nil, &feed.Malformed{Reason: market.ReasonValue, Err: fmt.Errorf("height %d cannot be reached by %s", b.Height, b.EventTime.Format(time.DateOnly))}
 	}
 	return b, nil
 }
+
+// genesis is when the chain began.
+func genesis() time.Time { return time.Date(2009, 1, 3, 18, 15, 5, 0, time.UTC) }
 
 // decodeBlocks reads an array of blocks, as far as it can: a bad element costs itself only.
 func decodeBlocks(raw []byte, recv time.Time) ([]*market.Block, error) {

@@ -2,7 +2,6 @@ package hashprice
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -126,7 +125,7 @@ func (n *network) blocks(ctx context.Context, s *feed.Session, p push, frame fee
 	newest := p.Blocks[len(p.Blocks)-1]
 	pending := map[uint64]*market.Block{}
 	for _, b := range p.Blocks {
-		if err := b.Validate(); err != nil && !isSourceMissing(err) {
+		if !n.valid(b) {
 			if _, err := n.f.Emit(ctx, b, mempoolWS, frame.Data); err != nil { // becomes a dead letter
 				return err
 			}
@@ -147,10 +146,10 @@ func (n *network) blocks(ctx context.Context, s *feed.Session, p push, frame fee
 	return n.link(ctx, s, newest.Height, pending, frame.Recv)
 }
 
-// isSourceMissing: the source is filled in by Emit, after our own check.
-func isSourceMissing(err error) bool {
-	inv, ok := errors.AsType[*market.Invalid](err)
-	return ok && inv.Reason == market.ReasonMissing && inv.Detail == "source is empty"
+// valid checks a block before the chain takes it: what Emit will refuse must not become the tip.
+func (n *network) valid(b *market.Block) bool {
+	b.Source = n.f.Source()
+	return b.Validate() == nil
 }
 
 // fill looks for holes again after a try that failed.
@@ -218,7 +217,7 @@ func (n *network) fetchHoles(ctx context.Context, s *feed.Session, low, tip uint
 		}
 		progress := false
 		for _, b := range page {
-			if b.Height > at || b.Validate() != nil && !isSourceMissing(b.Validate()) {
+			if b.Height > at || !n.valid(b) {
 				continue
 			}
 			if _, ok := pending[b.Height]; ok && b.Height != at || n.chain.has(b) {

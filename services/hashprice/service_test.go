@@ -227,13 +227,17 @@ func TestGoesOnAfterBadInput(t *testing.T) {
 		{`{"fees":"none"}`, feed.ReasonType},
 		{`{"somethingElse":1}`, feed.ReasonUnknownType},
 		{`{"block":{"id":"00ff","height":5}}`, market.ReasonMissing},
-		{`{"block":{"id":"00ff","height":99999999,"timestamp":1700000000,"difficulty":-1,"extras":{"totalFees":1,"reward":2}}}`, market.ReasonValue},
+		{`{"block":{"id":"00ff","height":99999999,"timestamp":1700000000,"difficulty":1,"extras":{"totalFees":1,"reward":2}}}`, market.ReasonValue},
+		// Higher than the tip and impossible: it must not become the tip.
+		{`{"block":{"id":"00ff","height":1100000,"timestamp":1700000000,"difficulty":1,"extras":{"totalFees":-5,"reward":2}}}`, market.ReasonValue},
 		{`{"conversions":{"time":1700000000,"USD":-2}}`, market.ReasonPrice},
 		{`{"conversions":{"time":4700000000,"USD":5}}`, market.ReasonFuture},
 	} {
 		s.mempool.Inject([]byte(x.frame), false)
 		wait(t, mem, string(x.reason)+" of "+x.frame, func(evs []market.Event) bool {
-			return count(evs, func(d *market.DeadLetter) bool { return d.Reason == x.reason && d.Source == "sim-mempool" }) > 0
+			return count(evs, func(d *market.DeadLetter) bool {
+				return d.Reason == x.reason && d.Source == "sim-mempool" && string(d.Payload) == x.frame
+			}) > 0
 		})
 	}
 	s.mempool.Inject([]byte(`{"conversions":{"time":1700000000,"USD":-1}}`), false) // unknown is no error
