@@ -164,6 +164,9 @@ func (s *searcher) poll(ctx context.Context, fs *feed.Session, c *class) (bool, 
 	if err := s.publish(ctx, c, answer, keep, complete && !truncated, at, resp.Recv, from); err != nil {
 		return false, err
 	}
+	if err := s.noteAbsence(ctx, c, at); err != nil {
+		return false, err
+	}
 	c.done = at
 	if truncated {
 		// Not a failure to be slowed down for, but a hole in what we know.
@@ -249,6 +252,15 @@ func (s *searcher) failed(ctx context.Context, c *class, cause error) error {
 	}
 	s.f.Logger().Warn("poll failed", "class", string(c.name), "err", cause)
 	return s.openGap(ctx, c, cause.Error())
+}
+
+// noteAbsence writes at the first poll of a run that none were made since the last one of the run before; what came and went meanwhile was
+// never seen. The caller settles it.
+func (s *searcher) noteAbsence(ctx context.Context, c *class, at time.Time) error {
+	if s.stopAtEnd || !c.done.IsZero() || c.restored.IsZero() || at.Sub(c.restored) < 2*s.cfg.PollEvery {
+		return nil
+	}
+	return s.openGap(ctx, c, "not running")
 }
 
 func (s *searcher) openGap(ctx context.Context, c *class, reason string) error {

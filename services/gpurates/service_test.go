@@ -271,7 +271,8 @@ func TestRestartClosesWhatWentAndDoublesNothing(t *testing.T) {
 	mem := feedtest.NewMemory()
 	stop := service(t, cfg, mem)
 	wait(t, mem, "offers", func(evs []market.Event) bool {
-		return count(evs, action(market.OfferOpened)) > 300 && count(evs, func(r *market.Rate) bool { return r.Method == methodRented }) > 100
+		return count(evs, action(market.OfferOpened)) > 300 && count(evs, func(r *market.Rate) bool { return r.Method == methodRented }) > 100 &&
+			count(evs, func(r *market.Rate) bool { return r.Method == methodIndex && r.Class == market.Interruptible }) > 0
 	})
 	if err := stop(); err != nil {
 		t.Fatal(err)
@@ -281,7 +282,11 @@ func TestRestartClosesWhatWentAndDoublesNothing(t *testing.T) {
 	ck.mu.Unlock()
 	n := mem.Len()
 	stop = service(t, cfg, mem)
-	wait(t, mem, "what closed meanwhile", func(evs []market.Event) bool { return count(evs[n:], action(market.OfferClosed)) > 50 })
+	wait(t, mem, "what closed meanwhile, and the absence in the ledger of each class", func(evs []market.Event) bool {
+		return count(evs[n:], action(market.OfferClosed)) > 50 && count(evs[n:], func(g *market.FeedGap) bool {
+			return g.State == market.GapGivenUp && g.Reason == "not running" && g.To.Sub(g.From) >= 6*time.Hour
+		}) == len(cfg.Vast.Classes)
+	})
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}

@@ -60,6 +60,16 @@ func Run(ctx context.Context, cfg Config, deps feed.Deps) error {
 		}
 		return err
 	}
+	if !cfg.StopAtEnd { // a recording is not missed while nobody plays it
+		for _, f := range []*feed.Feed{mem, cb} {
+			if err := noteAbsence(ctx, f, deps.History); err != nil {
+				if ctx.Err() != nil {
+					return nil
+				}
+				return err
+			}
+		}
+	}
 	calc := newCalculator(cfg.Calculator, calcFeed)
 	net := &network{
 		cfg: cfg.Mempool, stopAtEnd: cfg.StopAtEnd, window: cfg.Calculator.WindowBlocks, f: mem, rest: liveREST, chain: blocks, retargets: rts,

@@ -279,13 +279,13 @@ func TestTellsAReorganisationAsRevisions(t *testing.T) {
 	mem := feedtest.NewMemory()
 	stop := run(t, s.cfg, mem)
 	wait(t, mem, "a live hashprice", func(evs []market.Event) bool { return count(evs, live) > 0 })
-	s.mempool.Reorg(3)
+	s.mempool.Reorg(5) // the newest may be found and not pushed yet: then it is new to us, not revised
 	wait(t, mem, "revised blocks", func(evs []market.Event) bool {
 		return count(evs, func(b *market.Block) bool { return b.Rev == 1 }) >= 3
 	})
 	s.mempool.Reorg(12) // deeper than the eight blocks that the push shows
 	wait(t, mem, "blocks revised again", func(evs []market.Event) bool {
-		return count(evs, func(b *market.Block) bool { return b.Rev >= 1 }) >= 12
+		return count(evs, func(b *market.Block) bool { return b.Rev >= 1 }) >= 10
 	})
 	settled(t, mem)
 	stop()
@@ -334,6 +334,18 @@ func TestRestartFillsWhatWasMissedAndDoublesNothing(t *testing.T) {
 	})
 	stop()
 	checkChain(t, mem)
+	// The absence is in the ledger: blocks were filled, ticks are gone.
+	for source, state := range map[string]market.GapState{"sim-mempool": market.GapFilled, "sim-coinbase": market.GapGivenUp} {
+		var last *market.FeedGap
+		for _, g := range feedtest.Of[*market.FeedGap](mem) {
+			if g.Source == source {
+				last = g
+			}
+		}
+		if last == nil || last.State != state || last.Reason != "not running" || !last.To.After(last.From) {
+			t.Errorf("%s: the ledger's last line is %+v, want %s", source, last, state)
+		}
+	}
 }
 
 func (s *sims) mempoolTip(t *testing.T) uint64 {
