@@ -30,7 +30,7 @@ func spread(t testing.TB, n, seq int) *store.Batch {
 	}
 	for i := range n {
 		e := &market.Bar{
-			Meta:   market.Meta{EventTime: time.Date(2006, 1, 1+i*int(20*365/n), 0, 0, 0, 0, time.UTC).AddDate(3, 0, 3), RecvTime: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), Source: "sim-alpaca"},
+			Meta:   market.Meta{EventTime: time.Date(2006, 1, 1+i*(20*365/n), 0, 0, 0, 0, time.UTC).AddDate(3, 0, 3), RecvTime: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), Source: "sim-alpaca"},
 			Symbol: "CORZ", Interval: market.Interval1d, OpenUSD: market.MustDecimal("1"), HighUSD: market.MustDecimal("2"), LowUSD: market.MustDecimal("1"), CloseUSD: market.MustDecimal("1.5"),
 		}
 		add(t, b, row{ev: e, at: market.Place{Stream: market.Bars, Seq: uint64(seq), Idx: uint32(i), StreamTime: e.RecvTime}})
