@@ -12,7 +12,6 @@ import (
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/knadh/koanf/parsers/yaml"
 	"github.com/knadh/koanf/providers/rawbytes"
-	"github.com/knadh/koanf/providers/structs"
 	"github.com/knadh/koanf/v2"
 )
 
@@ -49,7 +48,7 @@ type Source struct {
 // nearest known one.
 func Load(into any, src Source) error {
 	k := koanf.New(".")
-	if err := k.Load(structs.Provider(into, "koanf"), nil); err != nil {
+	if err := k.Load(values(into), nil); err != nil {
 		return fmt.Errorf("read default configuration: %w", err)
 	}
 	known := k.Keys()
@@ -109,6 +108,24 @@ func Load(into any, src Source) error {
 	return nil
 }
 
+// values is a koanf provider of a struct's values. koanf's own does not know squashed structs.
+func values(cfg any) provider { return provider{cfg} }
+
+type provider struct{ cfg any }
+
+// ReadBytes implements koanf.Provider.
+func (provider) ReadBytes() ([]byte, error) { return nil, errors.New("a struct has no bytes") }
+
+// Read implements koanf.Provider.
+func (p provider) Read() (map[string]any, error) {
+	out := map[string]any{}
+	dec, err := mapstructure.NewDecoder(&mapstructure.DecoderConfig{Result: &out, TagName: "koanf"})
+	if err != nil {
+		return nil, err
+	}
+	return out, dec.Decode(p.cfg)
+}
+
 func assign(k *koanf.Koanf, known []string, key, value, where string) error {
 	if !isKnown(known, key) {
 		return Usage(fmt.Errorf("%s: unknown key %s%s", where, key, suggest(known, key)))
@@ -162,7 +179,7 @@ func distance(a, b string) int {
 // Print writes a configuration as YAML, secrets masked.
 func Print(cfg any) ([]byte, error) {
 	k := koanf.New(".")
-	if err := k.Load(structs.Provider(cfg, "koanf"), nil); err != nil {
+	if err := k.Load(values(cfg), nil); err != nil {
 		return nil, fmt.Errorf("print configuration: %w", err)
 	}
 	raw := k.Raw()

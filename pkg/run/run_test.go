@@ -22,7 +22,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-type inner struct {
+type Inner struct {
 	URL   string        `koanf:"url"`
 	Wait  time.Duration `koanf:"wait"`
 	Key   run.Secret    `koanf:"key"`
@@ -32,11 +32,18 @@ type inner struct {
 
 type config struct {
 	DataDir string `koanf:"data_dir"`
-	Inner   inner  `koanf:"inner"`
+	Inner   Inner  `koanf:"inner"`
+	Wide    wide   `koanf:"wide"`
+}
+
+// wide takes over another struct's keys.
+type wide struct {
+	Addr  string `koanf:"addr"`
+	Inner `koanf:",squash"`
 }
 
 func defaults() config {
-	return config{DataDir: "data", Inner: inner{URL: "nats://x", Wait: time.Second, Names: []string{"A", "B"}, N: 3}}
+	return config{DataDir: "data", Inner: Inner{URL: "nats://x", Wait: time.Second, Names: []string{"A", "B"}, N: 3}}
 }
 
 func TestLoadPrecedence(t *testing.T) {
@@ -47,9 +54,10 @@ func TestLoadPrecedence(t *testing.T) {
 	c := defaults()
 	err := run.Load(&c, run.Source{
 		File: file, Environ: []string{"HASHPIVOT_INNER__N=5", "HASHPIVOT_INNER__KEY=sesame", "HASHPIVOT_LIBCHDB=x", "OTHER=1"},
-		NotConfig: []string{"HASHPIVOT_LIBCHDB"}, Set: []string{"inner.n=6", "inner.names=P,Q,R"},
+		NotConfig: []string{"HASHPIVOT_LIBCHDB"}, Set: []string{"inner.n=6", "inner.names=P,Q,R", "wide.wait=9s", "wide.addr=here"},
 	})
-	want := config{DataDir: "fromfile", Inner: inner{URL: "nats://x", Wait: 3 * time.Second, Key: "sesame", Names: []string{"P", "Q", "R"}, N: 6}}
+	want := config{DataDir: "fromfile", Inner: Inner{URL: "nats://x", Wait: 3 * time.Second, Key: "sesame", Names: []string{"P", "Q", "R"}, N: 6}}
+	want.Wide = wide{Addr: "here", Inner: Inner{Wait: 9 * time.Second}}
 	if err != nil || fmt.Sprint(c) != fmt.Sprint(want) || c.Inner.Key.Reveal() != "sesame" {
 		t.Errorf("loaded %+v, %v", c, err)
 	}

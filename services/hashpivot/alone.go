@@ -82,7 +82,7 @@ func (a *app) landerAlone(cfg *config, reg prometheus.Registerer, health *run.He
 }
 
 func (a *app) feedAlone(cfg *config, reg prometheus.Registerer, health *run.Health) error {
-	conn, err := bus.Connect(cfg.NATS.client(), nil, a.log)
+	conn, err := bus.Connect(cfg.NATS.Config, nil, a.log)
 	if err != nil {
 		return err
 	}

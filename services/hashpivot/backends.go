@@ -100,7 +100,7 @@ func openBackends(ctx context.Context, cfg *config, log *slog.Logger) (_ *backen
 			return err
 		})
 	}
-	client := cfg.ClickHouse.client()
+	client := cfg.ClickHouse.Config
 	if len(cfg.ClickHouse.Addr) == 0 {
 		g.Go(func() (err error) {
 			c := chembed.DefaultConfig()
@@ -120,7 +120,7 @@ func openBackends(ctx context.Context, cfg *config, log *slog.Logger) (_ *backen
 	if err := g.Wait(); err != nil {
 		return nil, err
 	}
-	if b.bus, err = bus.Connect(cfg.NATS.client(), b.nats, log); err != nil {
+	if b.bus, err = bus.Connect(cfg.NATS.Config, b.nats, log); err != nil {
 		return nil, err
 	}
 	if b.store, err = store.Open(ctx, client, log); err != nil {

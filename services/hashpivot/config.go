@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/chembed"
@@ -42,57 +41,25 @@ type adminConfig struct {
 	Addr string `koanf:"addr"`
 }
 
-// natsConfig is an external cluster where URL is set, else the embedded server.
+// natsConfig is an external cluster where its URL is set, else the embedded server.
 type natsConfig struct {
-	Addr string `koanf:"addr"` // embedded: where it listens
-	Sync string `koanf:"sync"` // embedded: always, or an interval
-
-	URL       string        `koanf:"url"`
-	User      string        `koanf:"user"`
-	Password  run.Secret    `koanf:"password"`
-	Token     run.Secret    `koanf:"token"`
-	CredsFile string        `koanf:"creds_file"`
-	NKeyFile  string        `koanf:"nkey_file"`
-	CAFile    string        `koanf:"ca_file"`
-	Replicas  int           `koanf:"replicas"`
-	MaxBytes  int64         `koanf:"max_bytes"`
-	MaxAge    time.Duration `koanf:"max_age"`
-}
-
-func (c natsConfig) client() bus.Config {
-	return bus.Config{
-		URL: c.URL, User: c.User, Password: c.Password, Token: c.Token, CredsFile: c.CredsFile, NKeyFile: c.NKeyFile, CAFile: c.CAFile,
-		Replicas: c.Replicas, MaxBytes: c.MaxBytes, MaxAge: c.MaxAge,
-	}
+	bus.Config `koanf:",squash"`
+	Addr       string `koanf:"addr"` // embedded: where it listens
+	Sync       string `koanf:"sync"` // embedded: always, or an interval
 }
 
 func (c natsConfig) server(dataDir string) bus.ServerConfig {
 	return bus.ServerConfig{Addr: c.Addr, DataDir: filepath.Join(dataDir, "nats"), Sync: c.Sync}
 }
 
-// clickhouseConfig is an external server where Addr is set, else the embedded engine.
+// clickhouseConfig is an external server where its Addr is set, else the embedded engine. Its Database is hashpivot, hashpivot_sim or
+// hashpivot_recorded where it is empty: generated data never shares a database with real data.
 type clickhouseConfig struct {
-	NativeAddr string `koanf:"native_addr"` // embedded: where it listens
-	HTTPAddr   string `koanf:"http_addr"`   // embedded: where it listens
-	Library    string `koanf:"library"`     // embedded: libchdb.so; empty: where make puts it
-	MaxMemory  uint64 `koanf:"max_memory"`  // embedded: bytes for all queries together; 0: nine tenths of the machine
-
-	Addr []string `koanf:"addr"`
-	// Database; empty: hashpivot, hashpivot_sim or hashpivot_recorded. Generated data never shares a database with real data.
-	Database       string     `koanf:"database"`
-	User           string     `koanf:"user"`
-	Password       run.Secret `koanf:"password"`
-	TLS            bool       `koanf:"tls"`
-	CAFile         string     `koanf:"ca_file"`
-	Compression    string     `koanf:"compression"`
-	MaxMemoryUsage uint64     `koanf:"max_memory_usage"`
-}
-
-func (c clickhouseConfig) client() store.Config {
-	s := store.DefaultConfig()
-	s.Addr, s.Database, s.User, s.Password, s.TLS, s.CAFile = c.Addr, c.Database, c.User, c.Password, c.TLS, c.CAFile
-	s.Compression, s.MaxMemoryUsage = c.Compression, c.MaxMemoryUsage
-	return s
+	store.Config `koanf:",squash"`
+	NativeAddr   string `koanf:"native_addr"` // embedded: where it listens
+	HTTPAddr     string `koanf:"http_addr"`   // embedded: where it listens
+	Library      string `koanf:"library"`     // embedded: libchdb.so; empty: where make puts it
+	MaxMemory    uint64 `koanf:"max_memory"`  // embedded: bytes for all queries together; 0: nine tenths of the machine
 }
 
 // simConfig of the simulated upstreams.
@@ -105,14 +72,13 @@ type simConfig struct {
 }
 
 func defaultConfig() config {
-	n, s, ch, st := bus.DefaultConfig(), bus.DefaultServerConfig(), chembed.DefaultConfig(), store.DefaultConfig()
+	server, engine, client := bus.DefaultServerConfig(), chembed.DefaultConfig(), store.DefaultConfig()
+	client.Addr, client.Database = nil, "" // the embedded engine, the mode's database
 	return config{
 		Mode: modeLive, Log: run.DefaultLogConfig(), Admin: adminConfig{Addr: "127.0.0.1:9464"},
-		NATS: natsConfig{Addr: s.Addr, Sync: s.Sync, Replicas: n.Replicas, MaxBytes: n.MaxBytes, MaxAge: n.MaxAge},
-		ClickHouse: clickhouseConfig{
-			NativeAddr: ch.NativeAddr, HTTPAddr: ch.HTTPAddr, User: st.User, Compression: st.Compression, MaxMemoryUsage: st.MaxMemoryUsage,
-		},
-		Equities: equities.DefaultConfig(), Hashprice: hashprice.DefaultConfig(), GPURates: gpurates.DefaultConfig(), Lander: lander.DefaultConfig(),
+		NATS:       natsConfig{Config: bus.DefaultConfig(), Addr: server.Addr, Sync: server.Sync},
+		ClickHouse: clickhouseConfig{Config: client, NativeAddr: engine.NativeAddr, HTTPAddr: engine.HTTPAddr},
+		Equities:   equities.DefaultConfig(), Hashprice: hashprice.DefaultConfig(), GPURates: gpurates.DefaultConfig(), Lander: lander.DefaultConfig(),
 		Sim: simConfig{Seed: 1, Rate: 100},
 	}
 }
@@ -168,7 +134,7 @@ func (a *app) load(m mode) (*config, error) {
 }
 
 func (c *config) validate() error {
-	errs := []error{c.NATS.client().Validate(), c.Hashprice.Validate(), c.GPURates.Validate(), c.Lander.Validate(), c.marks()}
+	errs := []error{c.NATS.Config.Validate(), c.Hashprice.Validate(), c.GPURates.Validate(), c.Lander.Validate(), c.marks()}
 	if c.equitiesOn() {
 		errs = append(errs, c.Equities.Validate())
 	}
@@ -178,7 +144,7 @@ func (c *config) validate() error {
 	if c.NATS.URL == "" {
 		errs = append(errs, c.NATS.server(c.DataDir).Validate())
 	}
-	ch := c.ClickHouse.client()
+	ch := c.ClickHouse.Config
 	if len(ch.Addr) == 0 {
 		ch.Addr = []string{c.ClickHouse.NativeAddr}
 	}
