@@ -110,7 +110,9 @@ func (d *decoder) message(e value, raw []byte) message {
 		m.ignored = "imbalances"
 		return m
 	case "success", "error", "subscription":
-		m.control, m.err = o.control(typ)
+		if m.control, m.err = o.control(typ); m.err != nil {
+			m.control = nil
+		}
 		return m
 	default:
 		m.err = &feed.Malformed{Reason: feed.ReasonUnknownType, Err: fmt.Errorf("message type %.32q", typ)}

@@ -213,7 +213,9 @@ func TestMuteStreamIsTornDown(t *testing.T) {
 	r.until("the end of a mute session", atLeast(1, state(market.FeedStale)))
 	v.Mute(false)
 	r.until("a connection", atLeast(2, state(market.FeedConnected)))
-	r.until("the hole", atLeast(1, func(g *market.FeedGap) bool { return g.State == market.GapFilled && g.Reason == "stale" && g.Recovered > 0 }))
+	r.until("the hole", atLeast(1, func(g *market.FeedGap) bool {
+		return g.State == market.GapFilled && g.Reason == "stale" && g.Recovered > 0
+	}))
 }
 
 func TestBadFramesAreCountedAndKept(t *testing.T) {
