@@ -25,6 +25,8 @@ const (
 	ServerPong        = 4
 	ServerEndOfStream = 5
 	ServerProfileInfo = 6
+
+	ServerProfileEvents = 14
 )
 
 // Revision is the protocol revision that is answered truthfully: up to the
@@ -47,6 +49,7 @@ const (
 	revInitialQueryStart = 54449
 	revParallelReplicas  = 54453
 	revCustomSerial      = 54454
+	revEventsInInsert    = 54456
 	revAddendum          = 54458
 	revParameters        = 54459
 	revElapsed           = 54460
@@ -415,6 +418,19 @@ func (w *Writer) ProfileInfo(rows, blocks, bytes uint64) {
 	w.bool(false) // a limit was applied
 	w.Uvarint(0)  // rows before it
 	w.bool(false) // and whether they were counted
+}
+
+// InsertEvents answers a block of an insert with profile events, of which there
+// are none: from revision 54456 on some clients send no more before they come.
+func (w *Writer) InsertEvents(rev uint64) {
+	if rev < revEventsInInsert {
+		return
+	}
+	w.Uvarint(ServerProfileEvents)
+	w.Str("")
+	_, _ = w.Write(HeaderBlock(
+		[]string{"host_name", "current_time", "thread_id", "type", "name", "value"},
+		[]string{"String", "DateTime", "UInt64", "Enum8('increment' = 1, 'gauge' = 2)", "String", "Int64"}, rev))
 }
 
 // InOptions is how a client of rev dresses its blocks for the engine to take.

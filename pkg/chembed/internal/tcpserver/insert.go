@@ -76,6 +76,9 @@ func (c *conn) insert(st sqltext.Statement, params []engine.Param) error {
 		if b.Columns == 0 {
 			break
 		}
+		if err := c.send(func() { c.w.InsertEvents(c.rev) }); err != nil {
+			return fatalError{err}
+		}
 	}
 	open = false
 	stats, err := feed.Commit()
@@ -102,6 +105,7 @@ func (c *conn) insertInline(st sqltext.Statement, data string, params []engine.P
 
 func (c *conn) insertEnd(stats engine.Stats, start time.Time) error {
 	err := c.send(func() {
+		c.w.InsertEvents(c.rev)
 		c.progressLocked(stats, start)
 		c.w.Uvarint(native.ServerEndOfStream)
 	})
