@@ -1,0 +1,477 @@
+// Package deploy_test checks what of the deployment can be checked without a container engine: that docker-compose.yml says what it must, that
+// its services' commands and variables are the binary's, and (shape_test.go) that the services run as it starts them.
+package deploy_test
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/hashpivot/hashpivot/pkg/chembed"
+	"github.com/hashpivot/hashpivot/pkg/chembed/chembedtest"
+)
+
+func TestMain(m *testing.M) { chembedtest.Main(m) }
+
+type compose struct {
+	Services map[string]service `yaml:"services"`
+	Volumes  map[string]any     `yaml:"volumes"`
+}
+
+type service struct {
+	Image       string            `yaml:"image"`
+	Build       *build            `yaml:"build"`
+	Profiles    []string          `yaml:"profiles"`
+	Command     []string          `yaml:"command"`
+	Environment map[string]string `yaml:"environment"`
+	User        string            `yaml:"user"`
+	Restart     string            `yaml:"restart"`
+	ReadOnly    bool              `yaml:"read_only"`
+	CapDrop     []string          `yaml:"cap_drop"`
+	CapAdd      []string          `yaml:"cap_add"`
+	Security    []string          `yaml:"security_opt"`
+	Privileged  bool              `yaml:"privileged"`
+	Network     string            `yaml:"network_mode"`
+	MemLimit    string            `yaml:"mem_limit"`
+	CPUs        string            `yaml:"cpus"`
+	PIDs        int               `yaml:"pids_limit"`
+	Ports       []string          `yaml:"ports"`
+	Volumes     []string          `yaml:"volumes"`
+	Grace       string            `yaml:"stop_grace_period"`
+	Health      struct {
+		Test     []string `yaml:"test"`
+		Disable  bool     `yaml:"disable"`
+		Interval string   `yaml:"interval"`
+		Timeout  string   `yaml:"timeout"`
+	} `yaml:"healthcheck"`
+	Logging struct {
+		Options map[string]string `yaml:"options"`
+	} `yaml:"logging"`
+	DependsOn map[string]struct {
+		Condition string `yaml:"condition"`
+	} `yaml:"depends_on"`
+}
+
+type build struct {
+	Context    string            `yaml:"context"`
+	Dockerfile string            `yaml:"dockerfile"`
+	Args       map[string]string `yaml:"args"`
+}
+
+// ours are the services of hashpivot's own image; daemons among them run until they are told to stop.
+func (s service) ours() bool   { return s.Build != nil }
+func (s service) daemon() bool { return s.Restart != "no" }
+
+func read(t testing.TB, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func load(t testing.TB) compose {
+	t.Helper()
+	var c compose
+	if err := yaml.Unmarshal([]byte(read(t, "docker-compose.yml")), &c); err != nil {
+		t.Fatalf("docker-compose.yml: %v", err)
+	}
+	return c
+}
+
+// binary is what `make build` leaves; `make test` builds it first.
+func binary(t testing.TB) string {
+	t.Helper()
+	path, err := filepath.Abs("../bin/hashpivot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Fatalf("%v: run make build first", err)
+	}
+	return path
+}
+
+// run runs the binary to its end, with exactly this environment.
+func run(t testing.TB, env []string, args ...string) (string, int) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), binary(t), args...)
+	cmd.Env = append([]string{}, env...)
+	out, err := cmd.CombinedOutput()
+	if err != nil && cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	return string(out), cmd.ProcessState.ExitCode()
+}
+
+var (
+	variable = regexp.MustCompile(`\$\{([A-Z_]+)(?:(:-|:\?)([^}]*))?\}`)
+	isSecret = regexp.MustCompile(`PASSWORD|SECRET|TOKEN|KEY_ID|CREDS|NKEY`)
+)
+
+// interpolate does what compose does with ${A}, ${A:-default} and ${A:?message}.
+func interpolate(t testing.TB, s string, env map[string]string) string {
+	t.Helper()
+	return variable.ReplaceAllStringFunc(s, func(m string) string {
+		p := variable.FindStringSubmatch(m)
+		if v := env[p[1]]; v != "" {
+			return v
+		}
+		if p[2] == ":?" {
+			t.Fatalf("%s is required: %s", p[1], p[3])
+		}
+		return p[3]
+	})
+}
+
+// example is deploy/compose.env.example.
+func example(t testing.TB) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	for line := range strings.Lines(read(t, "deploy/compose.env.example")) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		name, value, ok := strings.Cut(line, "=")
+		if !ok {
+			t.Errorf("compose.env.example: %q is no NAME=value", line)
+		}
+		out[name] = value
+	}
+	return out
+}
+
+// environment is what a service's container would have, from the example with its blanks filled in.
+func environment(t testing.TB, s service, over map[string]string) []string {
+	t.Helper()
+	env := example(t)
+	for name, value := range env {
+		if value == "" {
+			env[name] = "for-" + strings.ToLower(name)
+		}
+	}
+	maps.Copy(env, over)
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(s.Environment)) {
+		out = append(out, name+"="+interpolate(t, s.Environment[name], env))
+	}
+	return out
+}
+
+func TestEveryContainerIsContained(t *testing.T) {
+	c := load(t)
+	if len(c.Services) < 8 {
+		t.Fatalf("only %d services", len(c.Services))
+	}
+	pinned := regexp.MustCompile(`:\d+\.\d+\.\d+[a-z0-9.-]*$`)
+	for name, s := range c.Services {
+		t.Run(name, func(t *testing.T) {
+			switch {
+			case s.ours() && s.Image != "hashpivot:${IMAGE_TAG:-dev}":
+				t.Errorf("image %q is not the one image of all services", s.Image)
+			case !s.ours() && !pinned.MatchString(s.Image):
+				t.Errorf("image %q is not pinned to a version", s.Image)
+			}
+			if !s.ReadOnly || s.Privileged || s.Network != "" || !slices.Equal(s.CapDrop, []string{"ALL"}) || len(s.CapAdd) > 0 ||
+				!slices.Contains(s.Security, "no-new-privileges:true") {
+				t.Error("wants a read-only root, no capability, no new privileges, a network of its own")
+			}
+			if s.ours() && s.User != "65532:65532" {
+				t.Errorf("user %q", s.User)
+			}
+			if s.MemLimit == "" || s.CPUs == "" || s.PIDs == 0 || s.Logging.Options["max-size"] == "" || s.Logging.Options["max-file"] == "" || s.Grace == "" {
+				t.Error("wants bounds of memory, processors, processes and logs, and time to end in good order")
+			}
+			if want := "unless-stopped"; s.Restart != want && !slices.Contains([]string{"migrate", "ops"}, name) {
+				t.Errorf("restart %q, want %q", s.Restart, want)
+			}
+			for _, p := range s.Ports {
+				if !strings.HasPrefix(p, "127.0.0.1:") {
+					t.Errorf("port %s is not on loopback", p)
+				}
+			}
+			if s.ours() && len(s.Ports) > 0 {
+				t.Error("a service publishes no port: its metrics have no authentication")
+			}
+			for _, v := range s.Volumes {
+				from, to, _ := strings.Cut(v, ":")
+				if _, named := c.Volumes[from]; named {
+					continue
+				}
+				if _, err := os.Stat(filepath.Join("..", from)); err != nil || !strings.HasSuffix(to, ":ro") {
+					t.Errorf("volume %s is neither named nor a file of the checkout, read-only", v)
+				}
+			}
+			for on, how := range s.DependsOn {
+				dep, ok := c.Services[on]
+				switch {
+				case !ok:
+					t.Errorf("depends on %s, which is none", on)
+				case how.Condition == "service_completed_successfully" && dep.daemon(), how.Condition == "service_healthy" && dep.Health.Disable,
+					how.Condition == "service_started", how.Condition == "":
+					t.Errorf("depends on %s: %q", on, how.Condition)
+				case len(dep.Profiles) > 0 && !slices.Equal(dep.Profiles, s.Profiles):
+					t.Errorf("depends on %s, which is off in profile %v", on, s.Profiles)
+				}
+			}
+			switch {
+			case s.ours() && s.daemon():
+				if !slices.Equal(s.Health.Test, []string{"CMD", "/usr/local/bin/hashpivot", "health"}) {
+					t.Errorf("health check %q does not ask the service itself", s.Health.Test)
+				}
+			case s.daemon() && len(s.Health.Test) == 0:
+				t.Error("no health check")
+			case !s.daemon() && !s.Health.Disable:
+				t.Error("a service that ends has no health to check")
+			}
+		})
+	}
+}
+
+func TestNoSecretIsCommitted(t *testing.T) {
+	seen := 0
+	for name, s := range load(t).Services {
+		for k, v := range s.Environment {
+			if !isSecret.MatchString(k) {
+				continue
+			}
+			seen++
+			if rest := strings.Trim(variable.ReplaceAllString(v, ""), `"`); rest != "" {
+				t.Errorf("%s: %s holds %q", name, k, rest)
+			}
+			// compose looks at the variables of all services, whatever the profile: only what every profile needs may be required.
+			required := strings.Contains(v, ":?")
+			if vendor := strings.HasPrefix(k, "APCA_"); required == vendor {
+				t.Errorf("%s: %s: required is %v", name, k, required)
+			}
+		}
+	}
+	if seen < 10 {
+		t.Errorf("saw only %d secrets", seen)
+	}
+	for k, v := range example(t) {
+		if isSecret.MatchString(k) && v != "" {
+			t.Errorf("compose.env.example: %s holds %q", k, v)
+		}
+	}
+	for _, file := range []string{"deploy/nats/nats.conf", "deploy/clickhouse/users.d/hashpivot.xml"} {
+		for line := range strings.Lines(read(t, file)) {
+			if !strings.Contains(line, "password") || strings.Contains(line, "#") || strings.Contains(line, "<!--") {
+				continue
+			}
+			if !strings.Contains(line, "$") && !strings.Contains(line, "from_env") {
+				t.Errorf("%s: %s", file, strings.TrimSpace(line))
+			}
+		}
+	}
+	if !slices.Contains(strings.Split(read(t, ".gitignore"), "\n"), "/.env") {
+		t.Error(".gitignore does not have /.env, which holds the passwords")
+	}
+}
+
+func TestCommandsAndFlagsExist(t *testing.T) {
+	help, code := run(t, nil, "--help")
+	if code != 0 {
+		t.Fatal(help)
+	}
+	_, commands, ok := strings.Cut(help, "Commands:\n")
+	if !ok {
+		t.Fatalf("--help lists no commands:\n%s", help)
+	}
+	exists := func(command string) bool { return strings.Contains(commands, "\n  "+command+" ") || strings.HasPrefix(commands, "  "+command+" ") }
+	if exists("nonsense") {
+		t.Fatal("this test cannot tell a command from another word")
+	}
+	for name, s := range load(t).Services {
+		if !s.ours() {
+			continue
+		}
+		if len(s.Command) == 0 || !exists(s.Command[0]) {
+			t.Errorf("%s: hashpivot has no command %q", name, s.Command)
+			continue
+		}
+		if name != s.Command[0] && name != "ops" && name != "sim" {
+			t.Errorf("%s runs hashpivot %s", name, s.Command[0])
+		}
+		flags, _ := run(t, nil, s.Command[0], "--help")
+		for _, f := range s.Command[1:] {
+			if !strings.Contains(flags, "      "+f) {
+				t.Errorf("%s: hashpivot %s has no flag %s", name, s.Command[0], f)
+			}
+		}
+	}
+	if !exists("health") {
+		t.Error("hashpivot has no command health, which the health checks call")
+	}
+}
+
+// TestVariablesAreConfiguration has the binary itself read each service's environment: a name that is no key ends it with code 2.
+func TestVariablesAreConfiguration(t *testing.T) {
+	for name, s := range load(t).Services {
+		if !s.ours() {
+			continue
+		}
+		env := environment(t, s, nil)
+		out, code := run(t, env, "config")
+		if code != 0 {
+			t.Errorf("%s: exit %d: %s", name, code, out)
+			continue
+		}
+		var cfg struct {
+			NATS struct {
+				URL, User, Password string
+			} `yaml:"nats"`
+			ClickHouse struct {
+				Addr           []string
+				User, Password string
+			} `yaml:"clickhouse"`
+			Admin struct{ Addr string } `yaml:"admin"`
+		}
+		if err := yaml.Unmarshal([]byte(out), &cfg); err != nil {
+			t.Fatal(err)
+		}
+		if cfg.NATS.URL != "nats://nats:4222" || cfg.NATS.User != "hashpivot" || cfg.NATS.Password == "" || cfg.Admin.Addr != "0.0.0.0:9464" {
+			t.Errorf("%s: nats %+v, admin %+v", name, cfg.NATS, cfg.Admin)
+		}
+		if _, ok := s.Environment["HASHPIVOT_CLICKHOUSE__ADDR"]; ok != slices.Contains([]string{"migrate", "lander", "sim", "ops"}, name) {
+			t.Errorf("%s: knows of ClickHouse: %v", name, ok)
+		} else if ok && (!slices.Equal(cfg.ClickHouse.Addr, []string{"clickhouse:9000"}) || cfg.ClickHouse.User != "hashpivot" || cfg.ClickHouse.Password == "") {
+			t.Errorf("%s: clickhouse %+v", name, cfg.ClickHouse)
+		}
+		if strings.Contains(out, "for-") {
+			t.Errorf("%s: config shows a secret:\n%s", name, out)
+		}
+	}
+	if out, code := run(t, []string{"HASHPIVOT_NATS__ULR=x"}, "config"); code != 2 || !strings.Contains(out, "nats.ulr") {
+		t.Errorf("a name that is no key: exit %d, %s", code, out)
+	}
+}
+
+func TestExampleNamesEveryVariable(t *testing.T) {
+	used := map[string]bool{"COMPOSE_PROFILES": true}
+	for _, m := range variable.FindAllStringSubmatch(read(t, "docker-compose.yml"), -1) {
+		used[m[1]] = true
+	}
+	got := example(t)
+	for name := range used {
+		if _, ok := got[name]; !ok {
+			t.Errorf("compose.env.example lacks %s", name)
+		}
+	}
+	profiles := map[string]bool{}
+	for _, s := range load(t).Services {
+		for _, p := range s.Profiles {
+			profiles[p] = true
+		}
+	}
+	for name, value := range got {
+		if !used[name] {
+			t.Errorf("compose.env.example has %s, which nothing uses", name)
+		}
+		if strings.HasPrefix(name, "HASHPIVOT_") {
+			t.Errorf("compose.env.example has %s: exported in a shell, hashpivot would refuse it", name)
+		}
+		if name == "COMPOSE_PROFILES" && !profiles[value] {
+			t.Errorf("COMPOSE_PROFILES=%s is no profile", value)
+		}
+	}
+	// JetStream reserves what the streams may grow to.
+	max, err := strconv.Atoi(got["STREAM_MAX_BYTES"])
+	store, err2 := strconv.Atoi(strings.TrimSuffix(got["NATS_MAX_FILE_STORE"], "GB"))
+	if err != nil || err2 != nil || 11*max >= store<<30 {
+		t.Errorf("11 streams of %s bytes do not fit %s", got["STREAM_MAX_BYTES"], got["NATS_MAX_FILE_STORE"])
+	}
+}
+
+func numbers(t testing.TB, version string) []int {
+	t.Helper()
+	var out []int
+	for p := range strings.SplitSeq(version, ".") {
+		n, err := strconv.Atoi(p)
+		if err != nil {
+			t.Fatalf("version %q", version)
+		}
+		out = append(out, n)
+	}
+	return out
+}
+
+// TestVersionsAgree holds that what is deployed is what is tested against.
+func TestVersionsAgree(t *testing.T) {
+	c := load(t)
+	version := func(pattern, text string) string {
+		t.Helper()
+		m := regexp.MustCompile(pattern).FindStringSubmatch(text)
+		if m == nil {
+			t.Fatalf("nothing like %s", pattern)
+		}
+		return m[1]
+	}
+	mod, dockerfile := read(t, "go.mod"), read(t, "deploy/Dockerfile")
+	if in, want := version(`^nats:([\d.]+)-alpine$`, c.Services["nats"].Image), version(`nats-server/v2 v([\d.]+)`, mod); in != want {
+		t.Errorf("nats %s is deployed, %s is tested", in, want)
+	}
+	server := numbers(t, version(`^clickhouse/clickhouse-server:([\d.]+)$`, c.Services["clickhouse"].Image))
+	engine := numbers(t, version(`^([\d.]+)-`, chembed.LibraryVersion))
+	if slices.Compare(server[:2], engine[:2]) < 0 {
+		t.Errorf("ClickHouse %v is deployed, which is older than the engine %v that is tested", server, engine)
+	}
+	if in, want := numbers(t, version(`FROM golang:([\d.]+)-`, dockerfile)), numbers(t, version(`(?m)^go ([\d.]+)$`, mod)); slices.Compare(in, want) < 0 {
+		t.Errorf("the image is built by Go %v, go.mod wants %v", in, want)
+	}
+}
+
+func TestDockerfile(t *testing.T) {
+	text := read(t, "deploy/Dockerfile")
+	var from []string
+	for _, m := range regexp.MustCompile(`(?m)^FROM (\S+)`).FindAllStringSubmatch(text, -1) {
+		from = append(from, m[1])
+	}
+	if len(from) != 2 || !regexp.MustCompile(`^golang:\d+\.\d+\.\d+-\w+$`).MatchString(from[0]) || from[1] != "scratch" {
+		t.Errorf("stages %q: want a pinned builder and an empty root", from)
+	}
+	last := text[strings.LastIndex(text, "\nFROM "):]
+	for _, want := range []string{"\nUSER 65532:65532\n", `CMD ["/usr/local/bin/hashpivot", "health"]`, `ENTRYPOINT ["/usr/local/bin/hashpivot"]`} {
+		if !strings.Contains(last, want) {
+			t.Errorf("the image lacks %s", strings.TrimSpace(want))
+		}
+	}
+	for name, s := range load(t).Services {
+		if s.ours() && (s.Build.Context != "." || s.Build.Dockerfile != "deploy/Dockerfile" || s.Build.Args["VERSION"] != "${IMAGE_TAG:-dev}") {
+			t.Errorf("%s: build %+v", name, *s.Build)
+		}
+	}
+	if out, code := run(t, nil, "version", "--json"); code != 0 || !strings.Contains(out, `"version"`) {
+		t.Errorf("version: %d %s", code, out)
+	}
+}
+
+// TestBuildContext holds that what the image is built from is there, and that nothing else is: neither data nor the fetched engine.
+func TestBuildContext(t *testing.T) {
+	lines := strings.Split(strings.TrimSpace(read(t, ".dockerignore")), "\n")
+	want := []string{"*", "!go.mod", "!go.sum", "!go.work", "!go.work.sum", "!pkg", "!schemas", "!services", "!deploy/image.sh"}
+	for _, m := range regexp.MustCompile(`(?m)^\s*(?:use\s+)?\./(\S+)\s*$`).FindAllStringSubmatch(read(t, "go.work"), -1) {
+		want = append(want, fmt.Sprintf("!%s/go.mod", m[1])) // go build wants every module of the workspace
+	}
+	for _, w := range want {
+		if !slices.Contains(lines, w) {
+			t.Errorf(".dockerignore lacks the line %s", w)
+		}
+	}
+	for _, l := range lines {
+		if strings.HasPrefix(l, "!") && !slices.Contains(want, l) {
+			t.Errorf(".dockerignore lets %s in", l[1:])
+		}
+	}
+}

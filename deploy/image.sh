@@ -1,0 +1,19 @@
+#!/bin/sh
+# Builds the root of the image: image.sh ROOT VERSION, at the top of the sources. The Dockerfile runs it; so can anyone who wants to see what is
+# in the image without a container engine (docs/operators.md).
+set -eu
+root=$1 version=$2
+
+CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -buildid= -X main.released=$version" -o "$root/usr/local/bin/hashpivot" ./services/hashpivot
+
+# The binary loads the ClickHouse engine at run time where it embeds one, and so is linked against the C library even without cgo: take that
+# (and its loader) along. The engine itself is not in the image: this image uses a ClickHouse server.
+for lib in $(ldd "$root/usr/local/bin/hashpivot" | grep -o '/[^ ]*'); do
+    mkdir -p "$root$(dirname "$lib")"
+    cp -L "$lib" "$root$lib"
+done
+
+# Certificate authorities, for the upstreams' TLS. Time zones are in the binary.
+mkdir -p "$root/etc/ssl/certs"
+cp -L /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"
+echo 'hashpivot:x:65532:65532::/:/sbin/nologin' >"$root/etc/passwd"
