@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"math/big"
 	"strconv"
@@ -17,24 +16,6 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/market"
 )
 
-func decodeJSON(data []byte, to any) error {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	if err := dec.Decode(to); err != nil {
-		if te, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			return &feed.Malformed{Reason: feed.ReasonType, Err: te}
-		}
-		return &feed.Malformed{Reason: feed.ReasonMalformed, Err: err}
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return &feed.Malformed{Reason: feed.ReasonMalformed, Err: errors.New("something follows the JSON value")}
-	}
-	return nil
-}
-
-func missing(field string) error {
-	return &feed.Malformed{Reason: market.ReasonMissing, Err: fmt.Errorf("%s is missing", field)}
-}
-
 // priceScale is how many decimals of a price are kept. Marketplaces print floating-point quotients (0.30333333333333334), whose tail is noise:
 // prices are rounded half to even here, before anything is computed from them that is published.
 const priceScale = 8
@@ -42,7 +23,7 @@ const priceScale = 8
 // dollars reads the exact value of a number's text.
 func dollars(field string, n json.Number) (*big.Rat, error) {
 	if n == "" {
-		return nil, missing(field)
+		return nil, feed.Missing(field)
 	}
 	// decimal.Parse bounds exponent and digits (it rounds beyond 19), which big.Rat does not.
 	d, err := decimal.Parse(n.String())
@@ -117,18 +98,18 @@ func decodeBundles(data []byte, class market.Class, at, recv time.Time) (pollAns
 	var w struct {
 		Offers json.RawMessage `json:"offers"`
 	}
-	if err := decodeJSON(data, &w); err != nil {
+	if err := feed.DecodeJSON(data, &w); err != nil {
 		return pollAnswer{}, err
 	}
 	trimmed := bytes.TrimSpace(w.Offers)
 	var raws []json.RawMessage
 	switch {
 	case len(trimmed) == 0 || string(trimmed) == "null":
-		return pollAnswer{}, missing("offers")
+		return pollAnswer{}, feed.Missing("offers")
 	case trimmed[0] == '{':
 		raws = []json.RawMessage{trimmed}
 	default:
-		if err := decodeJSON(trimmed, &raws); err != nil {
+		if err := feed.DecodeJSON(trimmed, &raws); err != nil {
 			return pollAnswer{}, err
 		}
 	}
@@ -151,7 +132,7 @@ func decodeBundles(data []byte, class market.Class, at, recv time.Time) (pollAns
 
 func decodeOffer(raw []byte, class market.Class, at, recv time.Time) (_ *market.Offer, id string, _ error) {
 	var w wireOffer
-	err := decodeJSON(raw, &w)
+	err := feed.DecodeJSON(raw, &w)
 	if w.ID != nil { // known even where another field is of the wrong type
 		id = w.ID.String()
 	}
@@ -159,9 +140,9 @@ func decodeOffer(raw []byte, class market.Class, at, recv time.Time) (_ *market.
 	case err != nil:
 		return nil, id, err
 	case id == "":
-		return nil, "", missing("id")
+		return nil, "", feed.Missing("id")
 	case w.GPUName == "":
-		return nil, id, missing("gpu_name")
+		return nil, id, feed.Missing("gpu_name")
 	case w.NumGPUs == 0:
 		return nil, id, &feed.Malformed{Reason: market.ReasonValue, Err: errors.New("num_gpus is 0 or missing")}
 	}

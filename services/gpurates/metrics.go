@@ -176,11 +176,11 @@ func decodeMedians(data []byte, recv time.Time) ([]*market.Rate, error) {
 	var w struct {
 		GPUs map[string]json.RawMessage `json:"gpus"`
 	}
-	if err := decodeJSON(data, &w); err != nil {
+	if err := feed.DecodeJSON(data, &w); err != nil {
 		return nil, err
 	}
 	if w.GPUs == nil {
-		return nil, missing("gpus")
+		return nil, feed.Missing("gpus")
 	}
 	var (
 		out  []*market.Rate
@@ -214,7 +214,7 @@ func decodeModel(name string, raw []byte, recv time.Time) ([]*market.Rate, error
 			RentedP90    column  `json:"rented_p90"`
 		} `json:"pricing"`
 	}
-	if err := decodeJSON(raw, &w); err != nil {
+	if err := feed.DecodeJSON(raw, &w); err != nil {
 		return nil, err
 	}
 	p := w.Pricing

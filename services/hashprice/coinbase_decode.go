@@ -34,7 +34,7 @@ func decodeTicker(data []byte, product string, recv time.Time) (tickerMessage, e
 		Seq       *uint64         `json:"sequence_num"`
 		Events    json.RawMessage `json:"events"`
 	}
-	if err := decodeJSON(data, &w); err != nil {
+	if err := feed.DecodeJSON(data, &w); err != nil {
 		return tickerMessage{}, err
 	}
 	m := tickerMessage{Channel: w.Channel}
@@ -57,7 +57,7 @@ func decodeTicker(data []byte, product string, recv time.Time) (tickerMessage, e
 		var events []struct {
 			Subscriptions map[string]json.RawMessage `json:"subscriptions"`
 		}
-		if err := decodeJSON(w.Events, &events); err != nil {
+		if err := feed.DecodeJSON(w.Events, &events); err != nil {
 			return m, err
 		}
 		for _, e := range events {
@@ -70,7 +70,7 @@ func decodeTicker(data []byte, product string, recv time.Time) (tickerMessage, e
 		// current_time is not RFC 3339 (a space, no T) and tells us nothing that the envelope does not.
 		return m, nil
 	case "":
-		return m, missing("channel")
+		return m, feed.Missing("channel")
 	}
 	return m, &feed.Malformed{Reason: feed.ReasonUnknownType, Err: fmt.Errorf("channel %.32q", w.Channel)}
 }
@@ -86,9 +86,9 @@ func decodeTickers(raw json.RawMessage, product string, at, recv time.Time, seq 
 		} `json:"tickers"`
 	}
 	if len(raw) == 0 {
-		return nil, missing("events")
+		return nil, feed.Missing("events")
 	}
-	if err := decodeJSON(raw, &events); err != nil {
+	if err := feed.DecodeJSON(raw, &events); err != nil {
 		return nil, err
 	}
 	var (
@@ -120,13 +120,13 @@ func decodeTickers(raw json.RawMessage, product string, at, recv time.Time, seq 
 // decodeCandles reads [[time, low, high, open, close, volume], ...] into bars, oldest first.
 func decodeCandles(data []byte, product string, interval market.Interval, recv time.Time) ([]*market.Bar, error) {
 	var rows [][]json.Number
-	if err := decodeJSON(data, &rows); err != nil {
+	if err := feed.DecodeJSON(data, &rows); err != nil {
 		return nil, err
 	}
 	bars := make([]*market.Bar, 0, len(rows))
 	for i, row := range rows {
 		if len(row) < 6 {
-			return nil, missing(fmt.Sprintf("row %d: one of time, low, high, open, close, volume", i+1))
+			return nil, feed.Missing(fmt.Sprintf("row %d: one of time, low, high, open, close, volume", i+1))
 		}
 		at, err := row[0].Int64()
 		if err != nil {

@@ -1,37 +1,14 @@
 package hashprice
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"math"
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/feed"
 	"github.com/hashpivot/hashpivot/pkg/market"
 )
-
-// decodeJSON reads exactly one JSON value. Its errors carry a reason: ReasonType where a field is of another type than the protocol says,
-// ReasonMalformed for anything else.
-func decodeJSON(data []byte, to any) error {
-	dec := json.NewDecoder(bytes.NewReader(data))
-	if err := dec.Decode(to); err != nil {
-		if te, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-			return &feed.Malformed{Reason: feed.ReasonType, Err: te}
-		}
-		return &feed.Malformed{Reason: feed.ReasonMalformed, Err: err}
-	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return &feed.Malformed{Reason: feed.ReasonMalformed, Err: errors.New("something follows the JSON value")}
-	}
-	return nil
-}
-
-func missing(field string) error {
-	return &feed.Malformed{Reason: market.ReasonMissing, Err: fmt.Errorf("%s is missing", field)}
-}
 
 func wrongType(field string, err error) error {
 	return &feed.Malformed{Reason: feed.ReasonType, Err: fmt.Errorf("%s: %w", field, err)}
@@ -40,7 +17,7 @@ func wrongType(field string, err error) error {
 // number reads a JSON number's text exactly. An empty one is missing.
 func number(field string, n json.Number) (market.Decimal, error) {
 	if n == "" {
-		return market.Decimal{}, missing(field)
+		return market.Decimal{}, feed.Missing(field)
 	}
 	d, err := market.ParseDecimal(n.String())
 	if err != nil {

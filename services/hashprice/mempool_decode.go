@@ -33,16 +33,16 @@ type wireBlock struct {
 // decodeBlock reads one block. Its subsidy is what the miner took beyond the fees.
 func decodeBlock(raw []byte, recv time.Time) (*market.Block, error) {
 	var w wireBlock
-	if err := decodeJSON(raw, &w); err != nil {
+	if err := feed.DecodeJSON(raw, &w); err != nil {
 		return nil, err
 	}
 	switch {
 	case w.Height == nil:
-		return nil, missing("height")
+		return nil, feed.Missing("height")
 	case w.Timestamp == 0:
-		return nil, missing("timestamp")
+		return nil, feed.Missing("timestamp")
 	case w.Extras == nil || w.Extras.TotalFees == nil || w.Extras.Reward == nil:
-		return nil, missing("extras.totalFees or extras.reward")
+		return nil, feed.Missing("extras.totalFees or extras.reward")
 	}
 	d, err := number("difficulty", w.Difficulty)
 	if err != nil {
@@ -72,7 +72,7 @@ func genesis() time.Time { return time.Date(2009, 1, 3, 18, 15, 5, 0, time.UTC) 
 // decodeBlocks reads an array of blocks, as far as it can: a bad element costs itself only.
 func decodeBlocks(raw []byte, recv time.Time) ([]*market.Block, error) {
 	var elements []json.RawMessage
-	if err := decodeJSON(raw, &elements); err != nil {
+	if err := feed.DecodeJSON(raw, &elements); err != nil {
 		return nil, err
 	}
 	var errs []error
@@ -108,7 +108,7 @@ type wireFees struct {
 
 func decodeFees(raw []byte) (*market.Fees, error) {
 	var w wireFees
-	if err := decodeJSON(raw, &w); err != nil {
+	if err := feed.DecodeJSON(raw, &w); err != nil {
 		return nil, err
 	}
 	var f market.Fees
@@ -146,12 +146,12 @@ type adjustment struct {
 
 func decodeAdjustment(raw []byte) (*adjustment, error) {
 	var a adjustment
-	if err := decodeJSON(raw, &a); err != nil {
+	if err := feed.DecodeJSON(raw, &a); err != nil {
 		return nil, err
 	}
 	switch {
 	case a.RemainingBlocks == nil:
-		return nil, missing("remainingBlocks")
+		return nil, feed.Missing("remainingBlocks")
 	case a.NextRetargetHeight < uint64(*a.RemainingBlocks) || a.NextRetargetHeight > 1<<40 || *a.RemainingBlocks > retargetBlocks:
 		return nil, &feed.Malformed{Reason: market.ReasonIncoherent, Err: fmt.Errorf(
 			"%d blocks remain to the retarget at height %d", *a.RemainingBlocks, a.NextRetargetHeight)}
@@ -180,11 +180,11 @@ func decodeConversions(raw []byte) (*market.BTCPrice, error) {
 		Time int64       `json:"time"`
 		USD  json.Number `json:"USD"`
 	}
-	if err := decodeJSON(raw, &w); err != nil {
+	if err := feed.DecodeJSON(raw, &w); err != nil {
 		return nil, err
 	}
 	if w.Time == 0 {
-		return nil, missing("time")
+		return nil, feed.Missing("time")
 	}
 	usd, err := number("USD", w.USD)
 	if err != nil {
@@ -218,7 +218,7 @@ func ignoredKey(k string) bool {
 // decodePush dispatches on the keys. A key that is bad costs itself only: what else the message says is returned beside the error.
 func decodePush(data []byte, recv time.Time) (push, error) {
 	var keys map[string]json.RawMessage
-	if err := decodeJSON(data, &keys); err != nil {
+	if err := feed.DecodeJSON(data, &keys); err != nil {
 		return push{}, err
 	}
 	var (

@@ -24,13 +24,13 @@ type retarget struct {
 // decodeRetargets reads [[time, height, difficulty, ratio], ...], newest first, into oldest first.
 func decodeRetargets(data []byte) ([]retarget, error) {
 	var rows [][]json.Number
-	if err := decodeJSON(data, &rows); err != nil {
+	if err := feed.DecodeJSON(data, &rows); err != nil {
 		return nil, err
 	}
 	out := make([]retarget, 0, len(rows))
 	for i, row := range rows {
 		if len(row) < 3 {
-			return nil, missing(fmt.Sprintf("row %d: time, height or difficulty", i+1))
+			return nil, feed.Missing(fmt.Sprintf("row %d: time, height or difficulty", i+1))
 		}
 		at, err1 := row[0].Int64()
 		height, err2 := row[1].Int64()
@@ -70,7 +70,7 @@ func decodeDays(data []byte, field string) (map[time.Time]dayMean, error) {
 		AvgFees    *json.Number `json:"avgFees"`
 		AvgRewards *json.Number `json:"avgRewards"`
 	}
-	if err := decodeJSON(data, &rows); err != nil {
+	if err := feed.DecodeJSON(data, &rows); err != nil {
 		return nil, err
 	}
 	days := make(map[time.Time]dayMean, len(rows))
@@ -80,7 +80,7 @@ func decodeDays(data []byte, field string) (map[time.Time]dayMean, error) {
 			n = r.AvgRewards
 		}
 		if r.Height == nil || r.Timestamp == 0 || n == nil {
-			return nil, missing(fmt.Sprintf("row %d: avgHeight, timestamp or %s", i+1, field))
+			return nil, feed.Missing(fmt.Sprintf("row %d: avgHeight, timestamp or %s", i+1, field))
 		}
 		d, err := number(field, *n)
 		if err != nil {
@@ -109,7 +109,7 @@ func decodeHistoricalPrices(data []byte) ([]pricePoint, error) {
 			USD  json.Number `json:"USD"`
 		} `json:"prices"`
 	}
-	if err := decodeJSON(data, &w); err != nil {
+	if err := feed.DecodeJSON(data, &w); err != nil {
 		return nil, err
 	}
 	out := make([]pricePoint, 0, len(w.Prices))
