@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -191,19 +192,36 @@ func (p *pipeline) runFeeds(ctx context.Context, drain time.Duration) (drained b
 	landed := make(chan error, 1)
 	go func() { landed <- p.lander.Run(lctx) }()
 
+	var (
+		mu      sync.Mutex
+		refused error
+	)
 	fctx, stopFeeds := context.WithCancel(ctx)
 	defer stopFeeds()
 	g, gctx := errgroup.WithContext(fctx)
 	for _, f := range p.feeds() {
 		g.Go(func() error {
-			if err := f.run(gctx); err != nil {
-				return fmt.Errorf("%s: %w", f.name, err)
+			err := f.run(gctx)
+			if err == nil {
+				return nil
 			}
-			return nil
+			err = fmt.Errorf("%s: %w", f.name, err)
+			if feed.IsRefused(err) {
+				// One upstream's no must not stop the others; the state is in feed_events and in status.
+				p.app.log.Error("an upstream refuses us; the others go on", "service", f.name, "err", err)
+				mu.Lock()
+				refused = errors.Join(refused, err)
+				mu.Unlock()
+				return nil
+			}
+			return err
 		})
 	}
 	feeds := make(chan error, 1)
-	go func() { feeds <- g.Wait() }()
+	go func() {
+		err := g.Wait()
+		feeds <- errors.Join(err, refused)
+	}()
 
 	var err, landErr error
 	landing := true
