@@ -154,8 +154,12 @@ func (b *Bus) Close() { b.nc.Close() }
 func (b *Bus) Connected() bool { return b.nc.IsConnected() }
 
 // Replay implements feed.History.
-func (b *Bus) Replay(ctx context.Context, stream market.Stream, source string, since time.Time, fn func(market.Event, market.Place) error) error {
-	return b.scan(ctx, stream, scanFrom{filter: sourceFilter(stream, source), since: since}, func(m Msg) error {
+func (b *Bus) Replay(ctx context.Context, stream market.Stream, source string, since time.Time, fn func(market.Event, market.Place) error, tokens ...string) error {
+	filter := sourceFilter(stream, source)
+	if len(tokens) > 0 {
+		filter = []string{tokenFilter(stream, tokens)}
+	}
+	return b.scan(ctx, stream, scanFrom{filter: filter, since: since}, func(m Msg) error {
 		// What does not decode gives no events: the lander dead-letters it, and there is nothing to restore from it.
 		events, _ := wire.Decode(stream, m.Data)
 		for i, ev := range events {

@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -109,6 +110,13 @@ func TestPublisherKeepsOrderAndBatches(t *testing.T) {
 	})
 	if err != nil || next["IREN"] != n || next["BRK.B"] != n {
 		t.Errorf("replayed %v, %v", next, err)
+	}
+	for tokens, want := range map[string]int{"test BRK.B": n, "* *": 2 * n, "test WGMI": 0} {
+		got := 0
+		err := b.Replay(t.Context(), market.Trades, "test", time.Time{}, func(market.Event, market.Place) error { got++; return nil }, strings.Fields(tokens)...)
+		if err != nil || got != want {
+			t.Errorf("tokens %s: %d events, %v; want %d", tokens, got, err, want)
+		}
 	}
 	if err := b.Replay(t.Context(), market.Trades, "other", time.Time{}, func(market.Event, market.Place) error {
 		return errors.New("an event of another source")

@@ -135,6 +135,26 @@ func matches(pattern, subject string) bool {
 	return len(pt) == len(st)
 }
 
+// tokenFilter is the subject of a stream with these tokens behind the kind; * stays a wildcard.
+func tokenFilter(stream market.Stream, tokens []string) string {
+	var b strings.Builder
+	for _, d := range declared {
+		if d.stream == stream {
+			b.WriteString(Prefix)
+			b.WriteString(strings.Split(strings.TrimPrefix(d.subjects[0], Prefix), ".")[0])
+		}
+	}
+	for _, t := range tokens {
+		b.WriteByte('.')
+		if t == "*" {
+			b.WriteString(t)
+		} else {
+			b.WriteString(EscapeToken(t))
+		}
+	}
+	return b.String()
+}
+
 // sourceFilter is the subject filter that selects a source in a stream, or all of the stream where subjects do not name the source.
 func sourceFilter(stream market.Stream, source string) []string {
 	src := EscapeToken(source)

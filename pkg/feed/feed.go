@@ -40,8 +40,9 @@ type Sink interface {
 // History reads back what a source has published; bus.Bus is one.
 type History interface {
 	// Replay calls fn for each event of source in stream that was stored since the time (zero: from the beginning), oldest first,
-	// up to the end of the stream as it stands at the call.
-	Replay(ctx context.Context, stream market.Stream, source string, since time.Time, fn func(market.Event, market.Place) error) error
+	// up to the end of the stream as it stands at the call. tokens, if any are given, select by subject: they are the tokens behind the
+	// kind (market.Event.Tokens), "*" for any.
+	Replay(ctx context.Context, stream market.Stream, source string, since time.Time, fn func(market.Event, market.Place) error, tokens ...string) error
 }
 
 // Config of a Feed.

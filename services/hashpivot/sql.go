@@ -65,7 +65,11 @@ func (c *sqlCmd) Run(a *app) error {
 	}
 	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	n := 0
+	none := false
 	err = b.store.QueryEach(a.ctx, query, func(columns, _ []string) error {
+		if none = len(columns) == 0; none {
+			return nil // a statement that has no result
+		}
 		_, err := fmt.Fprintln(w, strings.Join(columns, "\t"))
 		return err
 	}, func(row []any) error {
@@ -85,7 +89,11 @@ func (c *sqlCmd) Run(a *app) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	_, _ = fmt.Fprintf(a.stderr, "%d rows\n", n)
+	if none {
+		_, _ = fmt.Fprintln(a.stderr, "done")
+	} else {
+		_, _ = fmt.Fprintf(a.stderr, "%d rows\n", n)
+	}
 	return nil
 }
 

@@ -52,7 +52,7 @@ func (h *history) restore(ctx context.Context, hist feed.History) error {
 			}
 		}
 		return nil
-	})
+	}, string(market.Interval1d), h.cb.Product)
 	if err != nil {
 		return fmt.Errorf("restore daily bars of %s: %w", h.coinbase.Source(), err)
 	}
@@ -63,7 +63,7 @@ func (h *history) restore(ctx context.Context, hist feed.History) error {
 			}
 		}
 		return nil
-	})
+	}, methodDaily) // the live ones are many and are not needed
 	if err != nil {
 		return fmt.Errorf("restore daily hashprices of %s: %w", h.calc.Source(), err)
 	}

@@ -79,12 +79,15 @@ func (m *Memory) Crash(lose func(n int) int) {
 }
 
 // Replay implements feed.History.
-func (m *Memory) Replay(_ context.Context, stream market.Stream, source string, since time.Time, fn func(market.Event, market.Place) error) error {
+func (m *Memory) Replay(_ context.Context, stream market.Stream, source string, since time.Time, fn func(market.Event, market.Place) error, tokens ...string) error {
 	m.mu.Lock()
 	events, stored := slices.Clone(m.events), slices.Clone(m.stored)
 	m.mu.Unlock()
 	for i, ev := range events {
 		if ev.Stream() != stream || ev.GetMeta().Source != source || stored[i].Before(since) {
+			continue
+		}
+		if _, rest := ev.Tokens(); len(tokens) > 0 && !slices.EqualFunc(tokens, rest, func(want, have string) bool { return want == "*" || want == have }) {
 			continue
 		}
 		if err := fn(ev, market.Place{Stream: stream, Seq: uint64(i + 1), StreamTime: stored[i]}); err != nil {
