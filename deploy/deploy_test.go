@@ -289,7 +289,9 @@ func TestCommandsAndFlagsExist(t *testing.T) {
 	if !ok {
 		t.Fatalf("--help lists no commands:\n%s", help)
 	}
-	exists := func(command string) bool { return strings.Contains(commands, "\n  "+command+" ") || strings.HasPrefix(commands, "  "+command+" ") }
+	exists := func(command string) bool {
+		return strings.Contains(commands, "\n  "+command+" ") || strings.HasPrefix(commands, "  "+command+" ")
+	}
 	if exists("nonsense") {
 		t.Fatal("this test cannot tell a command from another word")
 	}
