@@ -129,7 +129,7 @@ func (c Config) Validate() error {
 	}
 	switch {
 	case c.Alpaca.Key == "":
-		return bad("alpaca.key", "is empty; make a key at alpaca.markets and set HASHPIVOT_EQUITIES_ALPACA_KEY, or leave the service off")
+		return bad("alpaca.key", "is empty; make one at alpaca.markets and set APCA_API_KEY_ID and APCA_API_SECRET_KEY, or leave the service off")
 	case c.Alpaca.Secret == "":
 		return bad("alpaca.secret", "is empty; it comes with the key")
 	case c.Alpaca.Encoding != "json" && c.Alpaca.Encoding != "msgpack":
