@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -185,7 +186,7 @@ func run(t testing.TB, within time.Duration, args ...string) (code int, stdout, 
 	if ctx.Err() != nil {
 		t.Fatalf("hashpivot %s: not done within %s\n%s", strings.Join(args, " "), within, errs.String())
 	}
-	if _, ok := err.(*exec.ExitError); err != nil && !ok {
+	if _, ok := errors.AsType[*exec.ExitError](err); err != nil && !ok {
 		t.Fatal(err)
 	}
 	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
@@ -203,7 +204,7 @@ func query(t testing.TB, dir, sql string) []map[string]any {
 	dec.UseNumber()
 	for {
 		var row map[string]any
-		if err := dec.Decode(&row); err == io.EOF {
+		if err := dec.Decode(&row); errors.Is(err, io.EOF) {
 			return rows
 		} else if err != nil {
 			t.Fatalf("sql %s: %v\n%s", sql, err, out)

@@ -134,7 +134,7 @@ func (a *app) load(m mode) (*config, error) {
 }
 
 func (c *config) validate() error {
-	errs := []error{c.NATS.Config.Validate(), c.Hashprice.Validate(), c.GPURates.Validate(), c.Lander.Validate(), c.marks()}
+	errs := []error{c.NATS.Validate(), c.Hashprice.Validate(), c.GPURates.Validate(), c.Lander.Validate(), c.marks()}
 	if c.equitiesOn() {
 		errs = append(errs, c.Equities.Validate())
 	}
