@@ -196,7 +196,8 @@ func (s *service) fill(ctx context.Context, batch []job) error {
 	now := s.f.Now()
 	if errors.Is(err, errRecent) {
 		if upTo := now.Add(-recentDelay); upTo.After(from) {
-			err = errors.Join(err, s.fetchAll(ctx, batch[0], from, upTo, count))
+			// An error of this one is met again with the rest, which is fetched later.
+			_ = s.fetchAll(ctx, batch[0], from, upTo, count)
 		}
 		log.Info("backfill waits for what the plan does not let us read yet", "until", to.Add(recentDelay))
 		for _, x := range batch {
@@ -277,7 +278,7 @@ func (s *service) giveUp(ctx context.Context, from, to time.Time, reason string)
 func (s *service) fetchAll(ctx context.Context, x job, from, to time.Time, count func(market.Event)) error {
 	now := s.f.Now()
 	symbols := s.cfg.Symbols
-	daily, minute, ticks := from, from, from
+	var daily, minute, ticks time.Time
 	if x.gap.Reason == reasonHistory {
 		if x.gap.Symbol != "*" {
 			if !slices.Contains(symbols, x.gap.Symbol) {

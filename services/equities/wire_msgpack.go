@@ -7,18 +7,6 @@ import (
 	"time"
 )
 
-// parsePack reads a whole MsgPack document.
-func parsePack(data []byte) (value, error) {
-	v, rest, err := scanPack(data, 0)
-	if err != nil {
-		return value{}, malformed("MsgPack: %w", err)
-	}
-	if len(rest) > 0 {
-		return value{}, malformed("MsgPack: bytes behind the end of the document")
-	}
-	return v, nil
-}
-
 // take cuts n bytes off b.
 func take(b []byte, n uint64) (head, rest []byte, err error) {
 	if uint64(len(b)) < n {

@@ -36,8 +36,9 @@ func (in dailyInputs) hashprice(d time.Time) (*market.Hashprice, error) {
 		return nil, errors.New("no difficulty")
 	}
 	// The price at the day's end: mempool's median of exchanges where it has one, else Coinbase's close.
-	usd, source := market.Decimal{}, in.mempool
-	if usd, ok = priceNear(in.prices, d.Add(day), priceReach); !ok {
+	usd, ok := priceNear(in.prices, d.Add(day), priceReach)
+	source := in.mempool
+	if !ok {
 		b, ok := in.bars[d]
 		if !ok {
 			return nil, errors.New("no price")

@@ -43,8 +43,11 @@ func load(dir string) ([]candle, error) {
 			v, perr := strconv.ParseFloat(row[k], 64)
 			f[j], err = v, errors.Join(err, perr)
 		}
-		if err != nil || f[3] <= 0 {
-			return nil, fmt.Errorf("read btc_usd_daily_ohlcv.csv, row %d (%s): a figure is missing or impossible: %v", i+2, row["date"], err)
+		if err == nil && (f[3] <= 0) {
+			err = errors.New("it is not above 0")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read btc_usd_daily_ohlcv.csv, row %d (%s): a figure is missing or impossible: %w", i+2, row["date"], err)
 		}
 		out = append(out, candle{at: at, open: f[0], high: f[1], low: f[2], close: f[3], volumeBTC: f[4] / f[3]})
 	}

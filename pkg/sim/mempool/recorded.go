@@ -97,8 +97,11 @@ func readDays(rows []map[string]string) ([]coinDay, error) {
 			v, perr := strconv.ParseFloat(row[k], 64)
 			f[j], err = v, errors.Join(err, perr)
 		}
-		if err != nil || f[0] <= 0 || f[1] <= 0 || f[2] <= 0 || f[3] < 0 {
-			return nil, fmt.Errorf("read btc_coinmetrics_daily.csv, row %d (%s): a figure is missing or impossible: %v", i+2, row["time"], err)
+		if err == nil && (f[0] <= 0 || f[1] <= 0 || f[2] <= 0 || f[3] < 0) {
+			err = errors.New("it is not above 0")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read btc_coinmetrics_daily.csv, row %d (%s): a figure is missing or impossible: %w", i+2, row["time"], err)
 		}
 		d := coinDay{at: at, usd: f[0], feesBTC: f[3], issuedBTC: f[2] / f[0]}
 		subsidy := 12.5
