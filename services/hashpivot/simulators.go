@@ -20,6 +20,8 @@ type simulators struct {
 
 func startSimulators(ctx context.Context, cfg *config, m mode, dir string, log *slog.Logger) (*simulators, error) {
 	c := sim.Config{Mode: sim.Generated, Seed: cfg.Sim.Seed, Rate: cfg.Sim.Rate, Steady: cfg.Sim.Steady, Logger: log.With("component", "sim")}
+	// The rate is that of what is subscribed to.
+	c.Symbols = cfg.Equities.Symbols
 	if m == modeRecorded {
 		c.Mode, c.Dir = sim.Recorded, dir
 	}
