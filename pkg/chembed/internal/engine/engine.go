@@ -27,6 +27,7 @@ const (
 	CodeUnknownSetting  = 115
 	CodeIncorrectData   = 117
 	CodeTimeout         = 159
+	CodeReadOnly        = 164
 	CodeTooMany         = 202
 	CodeNetwork         = 210
 	CodeSessionNotFound = 372
@@ -357,6 +358,16 @@ func (s *Session) Use(database string) error {
 	}
 	s.database = database
 	return nil
+}
+
+// Changes says whether a statement, by the engine's own parser, leaves anything
+// behind. Text that does not parse changes nothing, and the engine says so better.
+func (s *Session) Changes(st sqltext.Statement) bool {
+	if st.Kind == sqltext.KindInsert {
+		return true
+	}
+	class := s.conn.Classify(st.Text).Class
+	return class != libchdb.ClassReadOnly && class != libchdb.ClassUnknown
 }
 
 // note keeps what a statement that ran did to the session's state.

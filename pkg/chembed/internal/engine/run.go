@@ -34,10 +34,14 @@ func CheckSingle(st sqltext.Statement) error {
 // Blocks runs a statement and gives its output in Native format, block by block;
 // each is the engine's memory and valid during the call. A sink's error cancels
 // the statement and is returned. The statement has no FORMAT clause.
-func (s *Session) Blocks(ctx context.Context, st sqltext.Statement, params []Param, sink func(block []byte, progress Stats) error) (Stats, error) {
-	var total Stats
+func (s *Session) Blocks(ctx context.Context, st sqltext.Statement, params []Param, sink func(block []byte, progress Stats) error) (total Stats, err error) {
 	stop := s.Watch(ctx)
-	defer stop()
+	defer func() {
+		stop()
+		if err != nil {
+			s.settle()
+		}
+	}()
 	if st.Kind == sqltext.KindQuery {
 		stream, err := s.conn.Stream(st.Unformatted, "Native", params...)
 		if err == nil {
@@ -190,8 +194,8 @@ func (f *Feed) Abort() {
 	f.s.settle()
 }
 
-// settle lets go of an insert that did not end well: the engine keeps its blocks,
-// and its place in the process list, until the session's next statement.
+// settle lets go of a statement that did not end well: the engine keeps its blocks,
+// and its place in the process list, until the session's next one.
 func (s *Session) settle() { _ = s.conn.Exec("SELECT 1") }
 
 // Document runs a statement whose output is one document of a format, such as
@@ -201,9 +205,14 @@ func (s *Session) settle() { _ = s.conn.Exec("SELECT 1") }
 //
 // The engine renders a stream of blocks only as one document a block, so a
 // document goes through INTO OUTFILE on a pipe.
-func (s *Session) Document(ctx context.Context, st sqltext.Statement, format string, params []Param, w *os.File) (Stats, error) {
+func (s *Session) Document(ctx context.Context, st sqltext.Statement, format string, params []Param, w *os.File) (stats Stats, err error) {
 	stop := s.Watch(ctx)
-	defer stop()
+	defer func() {
+		stop()
+		if err != nil {
+			s.settle()
+		}
+	}()
 	if st.Kind == sqltext.KindQuery {
 		sql := fmt.Sprintf("%s\nINTO OUTFILE '/proc/self/fd/%d' TRUNCATE FORMAT %s", st.Unformatted, w.Fd(), format)
 		r, err := s.conn.Query(sql, format, params...)

@@ -102,6 +102,10 @@ func (q *query) run() error {
 	if err := sess.Prepare(settings); err != nil {
 		return err
 	}
+	// A GET changes nothing: links are followed by machines.
+	if (q.r.Method == http.MethodGet || q.r.Method == http.MethodHead) && sess.Changes(st) {
+		return engine.NewError(engine.CodeReadOnly, "READONLY", "Cannot execute query in readonly mode: send what changes something by POST")
+	}
 	if st.Kind == sqltext.KindInsert {
 		return q.insert(sess, st, io.MultiReader(strings.NewReader(st.InlineData(sql)), data), params)
 	}
@@ -219,16 +223,6 @@ func (q *query) settings() ([]engine.Setting, []engine.Param, error) {
 			params = append(params, engine.Param{Name: name[len("param_"):], Value: value})
 		default:
 			settings = append(settings, engine.Setting{Name: name, Value: value, Important: true})
-		}
-	}
-	// A GET changes nothing: links are followed by machines.
-	if q.r.Method == http.MethodGet || q.r.Method == http.MethodHead {
-		has := false
-		for _, s := range settings {
-			has = has || s.Name == "readonly" && s.Value != "0"
-		}
-		if !has {
-			settings = append(settings, engine.Setting{Name: "readonly", Value: "2", Important: true})
 		}
 	}
 	return settings, params, nil
