@@ -10,7 +10,7 @@ LDFLAGS        := -X main.released=$(VERSION)
 TESTFLAGS      ?=
 BASE           ?= main
 
-.PHONY: demo up build engine test check bench fuzz proto clean
+.PHONY: demo up build engine libchdb test check bench fuzz proto clean
 
 demo: build ## everything with simulated upstreams, in a directory of its own
 	$(BIN) up --sim --demo
@@ -21,7 +21,7 @@ up: build ## everything with the live upstreams that need no key (and Alpaca wit
 build: engine
 	go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./services/hashpivot
 
-engine: $(ENGINE)
+engine libchdb: $(ENGINE)
 
 $(ENGINE):
 	sh pkg/chembed/fetch-libchdb.sh .cache/libchdb
