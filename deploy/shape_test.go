@@ -31,7 +31,7 @@ type process struct {
 
 	mu   sync.Mutex
 	text strings.Builder
-	line chan string // what it prints; dropped when nobody waits // of standard output, then of the log; dropped when nobody waits
+	line chan string // what it prints; dropped when nobody waits
 }
 
 // start starts a program with exactly this environment, in an empty directory of its own.
