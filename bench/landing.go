@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -156,6 +157,7 @@ func landing(ctx context.Context, print func(figure)) error {
 	if _, err := s.fill(ctx, landEvents); err != nil {
 		return err
 	}
+	runtime.GC() // what was published is garbage now, and none of the lander's
 	landed, blocks, create, err := land(ctx, s, dir)
 	if err != nil {
 		return err

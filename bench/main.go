@@ -18,6 +18,7 @@ import (
 	"syscall"
 
 	"github.com/hashpivot/hashpivot/pkg/chembed"
+	prog "github.com/hashpivot/hashpivot/pkg/run"
 )
 
 // figure is a measured number. Ratio is Value over the figure named RatioTo; 0 where there is none.
@@ -41,6 +42,7 @@ var benchmarks = []struct {
 
 func main() {
 	chembed.RunChildIfRequested()
+	prog.TuneGC() // as the binary does
 	name := flag.String("name", "", "run this one only")
 	profile := flag.String("cpuprofile", "", "write a CPU profile of the benchmark's own process to this file")
 	flag.Parse()

@@ -8,11 +8,13 @@ import (
 	"syscall"
 
 	"github.com/hashpivot/hashpivot/pkg/chembed"
+	"github.com/hashpivot/hashpivot/pkg/run"
 )
 
 func main() {
 	// The embedded ClickHouse engine runs in a child process of this same binary; in it, this call never returns.
 	chembed.RunChildIfRequested()
+	run.TuneGC()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	go func() {
