@@ -30,7 +30,7 @@ test: build ## everything: all modules, race detector, real nats-server and engi
 	go test -race -timeout 8m $(TESTFLAGS) work
 
 check: engine $(TOOLS)/buf $(TOOLS)/golangci-lint ## what to run before each commit: format, vet, lint, contract, quick tests
-	@test -z "$$(gofmt -l pkg services schemas/*.go schemas/reference schemas/clickhouse e2e bench | tee /dev/stderr)" || { echo 'run gofmt -w on the files above'; exit 1; }
+	@test -z "$$(gofmt -l *.go pkg services schemas/reference schemas/clickhouse deploy e2e bench | tee /dev/stderr)" || { echo 'run gofmt -w on the files above'; exit 1; }
 	go vet work
 	$(TOOLS)/buf lint schemas/proto
 	@if git rev-parse -q --verify $(BASE):schemas/proto >/dev/null; then $(TOOLS)/buf breaking schemas/proto --against '.git#ref=$(BASE),subdir=schemas/proto'; fi

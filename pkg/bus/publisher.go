@@ -181,7 +181,8 @@ func (p *Publisher) store(l *lane, msg *nats.Msg, id string) (retries uint64, _ 
 	first := time.Now()
 	warned := time.Time{}
 	for {
-		ctx, cancel := context.WithTimeout(p.ctx, 10*time.Second)
+		// Short: an answer that a server's restart has swallowed never comes, and a retry is safe.
+		ctx, cancel := context.WithTimeout(p.ctx, 3*time.Second)
 		_, err := p.b.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(string(l.stream)))
 		cancel()
 		if err == nil {
@@ -235,7 +236,7 @@ func hint(err error) string {
 	if ae, ok := errors.AsType[*jetstream.APIError](err); ok {
 		switch ae.ErrorCode {
 		case 10077: // maximum bytes exceeded
-			return "the stream is full and refuses; see that the lander runs, or raise nats.max_bytes"
+			return "the stream is full and refuses: raise nats.max_bytes, or shorten nats.max_age once all has landed"
 		case 10023, 10047: // insufficient resources, no storage
 			return "JetStream has no room on its disk"
 		}

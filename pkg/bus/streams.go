@@ -51,7 +51,7 @@ func (b *Bus) Ensure(ctx context.Context) error {
 			cfg.MaxAge = b.cfg.MaxAge
 		}
 		if _, err := b.js.CreateOrUpdateStream(ctx, cfg); err != nil {
-			return fmt.Errorf("declare stream %s: %w", d.stream, err)
+			return fmt.Errorf("declare stream %s: %w (if it is storage that is short: nats.max_bytes is for each of %d streams)", d.stream, err, len(declared))
 		}
 	}
 	if _, err := b.bucket(ctx); err != nil {

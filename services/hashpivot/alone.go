@@ -12,6 +12,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/feed"
 	"github.com/hashpivot/hashpivot/pkg/run"
+	"github.com/hashpivot/hashpivot/pkg/store"
 	"github.com/hashpivot/hashpivot/services/lander"
 )
 
@@ -31,7 +32,7 @@ func (*serviceCmd) Run(a *app) error {
 	if a.command == "equities" && !cfg.equitiesOn() {
 		return run.Usage(cfg.Equities.Validate())
 	}
-	reg := prometheus.NewRegistry()
+	reg := newRegistry()
 	health := &run.Health{}
 	admin, err := run.StartAdmin(cfg.Admin.Addr, reg, health)
 	if err != nil {
@@ -54,9 +55,8 @@ func (a *app) loadAlone() (*config, error) {
 	if cfg.NATS.URL == "" || a.command == "lander" && len(cfg.ClickHouse.Addr) == 0 {
 		return nil, run.Usage(errors.New("a service alone needs servers: set nats.url (and clickhouse.addr for the lander), or start hashpivot up on the same data directory first"))
 	}
-	cfg.pointed = true
-	if err := cfg.validate(); err != nil {
-		return nil, run.Usage(err)
+	if err := cfg.marks(a.command); err != nil {
+		return nil, err
 	}
 	if in != nil {
 		cfg.Admin.Addr = "127.0.0.1:0" // the instance has the usual one
@@ -107,8 +107,20 @@ type migrateCmd struct{}
 
 // Run brings the schema to this version.
 func (migrateCmd) Run(a *app) error {
-	b, cfg, err := a.attach()
+	cfg, err := a.load("")
 	if err != nil {
+		return err
+	}
+	b := &backends{}
+	if len(cfg.ClickHouse.Addr) > 0 { // a server of its own: NATS is not needed
+		if err := a.logger(cfg); err != nil {
+			return err
+		}
+		b.log = a.log
+		if b.store, err = store.Open(a.ctx, cfg.ClickHouse.Config, a.log); err != nil {
+			return err
+		}
+	} else if b, cfg, err = a.attach(); err != nil {
 		return err
 	}
 	defer b.close()

@@ -224,21 +224,21 @@ func (a *app) attach() (*backends, *config, error) {
 
 // loadBeside loads the configuration and points it at the instance that runs on the data directory, if one does.
 func (a *app) loadBeside() (*config, *instance, error) {
+	// Who names servers means those, whatever runs here.
+	cfg, err := a.load("")
+	if err != nil || cfg.NATS.URL != "" || len(cfg.ClickHouse.Addr) > 0 {
+		return cfg, nil, err
+	}
 	m, dir, in := a.whichInstance()
 	if dir != "" && a.cli.DataDir == "" {
 		a.cli.DataDir = dir
 	}
-	cfg, err := a.load(m)
-	if err != nil {
+	if cfg, err = a.load(m); err != nil {
 		return nil, nil, err
 	}
 	if in != nil {
-		if cfg.NATS.URL == "" {
-			cfg.NATS.URL = in.NATS
-		}
-		if len(cfg.ClickHouse.Addr) == 0 {
-			cfg.ClickHouse.Addr, cfg.ClickHouse.Database = []string{in.ClickHouse}, in.Database
-		}
+		cfg.NATS.URL = in.NATS
+		cfg.ClickHouse.Addr, cfg.ClickHouse.Database = []string{in.ClickHouse}, in.Database
 	}
 	return cfg, in, nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/hashpivot/hashpivot/pkg/bus"
@@ -31,9 +32,6 @@ type config struct {
 	GPURates   gpurates.Config  `koanf:"gpurates"`
 	Lander     lander.Config    `koanf:"lander"`
 	Sim        simConfig        `koanf:"sim"`
-
-	// pointed is set once the sources are final: up turns them to the simulators after the configuration is read.
-	pointed bool
 }
 
 type adminConfig struct {
@@ -92,6 +90,17 @@ const (
 	modeRecorded mode = "recorded"
 )
 
+// prefix marks the sources of a mode.
+func (m mode) prefix() string {
+	switch m {
+	case modeSim:
+		return "sim-"
+	case modeRecorded:
+		return "rec-"
+	}
+	return ""
+}
+
 func (m mode) database() string {
 	if m == modeLive {
 		return "hashpivot"
@@ -134,7 +143,7 @@ func (a *app) load(m mode) (*config, error) {
 }
 
 func (c *config) validate() error {
-	errs := []error{c.NATS.Validate(), c.Hashprice.Validate(), c.GPURates.Validate(), c.Lander.Validate(), c.marks()}
+	errs := []error{c.NATS.Validate(), c.Hashprice.Validate(), c.GPURates.Validate(), c.Lander.Validate()}
 	if c.equitiesOn() {
 		errs = append(errs, c.Equities.Validate())
 	}
@@ -157,26 +166,24 @@ func (c *config) validate() error {
 	return errors.Join(errs...)
 }
 
-// marks holds that the source names tell the mode: sim- for generated data, rec- for recordings, neither for live data. They are what keeps
+// marks holds that the source names of the services tell the mode: sim- for generated data, rec- for recordings, neither for live data. They are what keeps
 // made-up numbers from ever passing for real ones.
-func (c *config) marks() error {
-	if !c.pointed {
-		return nil
-	}
-	for key, source := range map[string]string{
-		"equities.source": c.Equities.Source, "hashprice.mempool.source": c.Hashprice.Mempool.Source,
-		"hashprice.coinbase.source": c.Hashprice.Coinbase.Source, "hashprice.calculator.source": c.Hashprice.Calculator.Source,
-		"gpurates.vast.source": c.GPURates.Vast.Source,
+func (c *config) marks(services ...string) error {
+	for _, x := range []struct{ service, key, source string }{
+		{"equities", "equities.source", c.Equities.Source},
+		{"hashprice", "hashprice.mempool.source", c.Hashprice.Mempool.Source},
+		{"hashprice", "hashprice.coinbase.source", c.Hashprice.Coinbase.Source},
+		{"hashprice", "hashprice.calculator.source", c.Hashprice.Calculator.Source},
+		{"gpurates", "gpurates.vast.source", c.GPURates.Vast.Source},
 	} {
 		is := modeLive
-		switch {
-		case strings.HasPrefix(source, "sim-"):
-			is = modeSim
-		case strings.HasPrefix(source, "rec-"):
-			is = modeRecorded
+		for _, m := range []mode{modeSim, modeRecorded} {
+			if strings.HasPrefix(x.source, m.prefix()) {
+				is = m
+			}
 		}
-		if is != c.Mode {
-			return fmt.Errorf("%s: %q marks %s data, but the mode is %s", key, source, is, c.Mode)
+		if is != c.Mode && slices.Contains(services, x.service) {
+			return run.Usage(fmt.Errorf("%s: %q marks %s data, but the mode is %s", x.key, x.source, is, c.Mode))
 		}
 	}
 	return nil

@@ -41,10 +41,7 @@ func (s *simulators) close() { s.sim.Close() }
 // point turns every upstream of the configuration to the simulators, and marks every source.
 func (s *simulators) point(cfg *config) error {
 	u := s.sim.URLs()
-	prefix := "sim-"
-	if s.mode == modeRecorded {
-		prefix = "rec-"
-	}
+	prefix := s.mode.prefix()
 	recorded := s.mode == modeRecorded
 
 	e := &cfg.Equities
@@ -72,7 +69,6 @@ func (s *simulators) point(cfg *config) error {
 	if recorded {
 		g.Vast.PollEvery = 10 * time.Millisecond
 	}
-	cfg.pointed = true
 	return run.Usage(cfg.validate())
 }
 
@@ -106,11 +102,12 @@ func (c *simCmd) Run(a *app) error {
 		}
 		a.printf("%s\n", line)
 	} else {
-		a.printf("simulated upstreams (%s); point a configuration at them:\n", m)
-		a.printf("equities: {source: sim-alpaca, calendar: always, alpaca: {stream_url: %s, rest_url: %s, key: any, secret: any}}\n", u.AlpacaStream, u.AlpacaREST)
-		a.printf("hashprice: {mempool: {source: sim-mempool, stream_url: %s, rest_url: %s}, coinbase: {source: sim-coinbase, stream_url: %s, rest_url: %s}}\n",
+		a.printf("# simulated upstreams (%s); a configuration that points at them:\nmode: %s\n", m, m)
+		prefix := m.prefix()
+		a.printf("equities: {source: "+prefix+"alpaca, calendar: always, alpaca: {stream_url: %s, rest_url: %s, key: any, secret: any}}\n", u.AlpacaStream, u.AlpacaREST)
+		a.printf("hashprice: {mempool: {source: "+prefix+"mempool, stream_url: %s, rest_url: %s}, coinbase: {source: "+prefix+"coinbase, stream_url: %s, rest_url: %s}, calculator: {source: "+prefix+"hashpivot}}\n",
 			u.MempoolWS, u.MempoolREST, u.CoinbaseWS, u.CoinbaseREST)
-		a.printf("gpurates: {vast: {source: sim-vast, url: %s}}\n", u.Vast)
+		a.printf("gpurates: {vast: {source: "+prefix+"vast, url: %s}}\n", u.Vast)
 	}
 	<-a.ctx.Done()
 	return nil

@@ -99,14 +99,11 @@ func (a *app) newPipeline(m mode, cfg *config, recorded string) (_ *pipeline, er
 		if err = p.sims.point(cfg); err != nil {
 			return nil, err
 		}
-	} else {
-		cfg.pointed = true
-		if err = run.Usage(cfg.validate()); err != nil {
-			return nil, err
-		}
 	}
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if err = cfg.marks("equities", "hashprice", "gpurates"); err != nil {
+		return nil, err
+	}
+	reg := newRegistry()
 	p.lander, err = lander.New(cfg.Lander, lander.Deps{
 		Bus: p.back.bus, Store: p.back.store, Logger: a.log.With("service", "lander"), Metrics: lander.NewMetrics(reg),
 	})
@@ -127,6 +124,13 @@ func (a *app) newPipeline(m mode, cfg *config, recorded string) (_ *pipeline, er
 		}
 	}
 	return p, nil
+}
+
+// newRegistry has what every process tells of itself.
+func newRegistry() *prometheus.Registry {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return reg
 }
 
 func (p *pipeline) instance() instance {
