@@ -281,7 +281,7 @@ func TestProductionShape(t *testing.T) {
 			t.Errorf("the health check's page: %d %s", code, body)
 		}
 		env := slices.DeleteFunc(s.env("migrate"), func(kv string) bool { return strings.HasPrefix(kv, "HASHPIVOT_NATS__PASSWORD=") })
-		out, code := run(t, append(env, "HASHPIVOT_NATS__PASSWORD=guess"), "migrate")
+		out, code := run(t, append(env, "HASHPIVOT_NATS__PASSWORD=guess"), "audit")
 		if code != 1 || !strings.Contains(out, "Authorization Violation") || strings.Contains(out, "guess") {
 			t.Errorf("a wrong password: exit %d, %s", code, out)
 		}
