@@ -27,5 +27,5 @@ CREATE TABLE IF NOT EXISTS trades
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(event_time)
 ORDER BY (symbol, event_time, stream_seq, idx)
-SETTINGS non_replicated_deduplication_window = 10000
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Trades of equities with their corrections and cancels, every report of each. Stream TRADES';

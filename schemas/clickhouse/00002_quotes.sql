@@ -24,5 +24,5 @@ CREATE TABLE IF NOT EXISTS quotes
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(event_time)
 ORDER BY (symbol, event_time, stream_seq, idx)
-SETTINGS non_replicated_deduplication_window = 10000
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Best bid and offer of a feed, the NBBO on a consolidated one. Stream QUOTES';

@@ -24,5 +24,5 @@ CREATE TABLE IF NOT EXISTS bars
 )
 ENGINE = MergeTree
 ORDER BY (symbol, interval, event_time, stream_seq, idx)
-SETTINGS non_replicated_deduplication_window = 10000
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Bars of every interval with every revision; bars_now has the last of each. Stream BARS';

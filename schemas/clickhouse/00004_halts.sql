@@ -24,5 +24,5 @@ CREATE TABLE IF NOT EXISTS halts
 )
 ENGINE = MergeTree
 ORDER BY (symbol, event_time, stream_seq, idx)
-SETTINGS non_replicated_deduplication_window = 10000
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Trading status (halts, pauses, resumptions) and limit-up limit-down bands. Stream HALTS';

@@ -25,5 +25,5 @@ CREATE TABLE IF NOT EXISTS btc_blocks
 )
 ENGINE = MergeTree
 ORDER BY (source, event_time, stream_seq, idx)
-SETTINGS non_replicated_deduplication_window = 10000
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Bitcoin blocks; a reorganised height comes again with a greater rev and another hash. Stream NETWORK';

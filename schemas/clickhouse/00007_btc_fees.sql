@@ -19,5 +19,5 @@ CREATE TABLE IF NOT EXISTS btc_fees
 )
 ENGINE = MergeTree
 ORDER BY (source, event_time, stream_seq, idx)
-SETTINGS non_replicated_deduplication_window = 10000
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Recommended fee rates of the mempool. Stream NETWORK';

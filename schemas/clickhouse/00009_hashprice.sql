@@ -27,5 +27,5 @@ CREATE TABLE IF NOT EXISTS hashprice
 )
 ENGINE = MergeTree
 ORDER BY (method, event_time, stream_seq, idx)
-SETTINGS non_replicated_deduplication_window = 10000
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Expected income of one PH/s for one day with everything that it was computed from; hashprice_now has the last revision of each. Stream HASHPRICE';

@@ -32,5 +32,5 @@ CREATE TABLE IF NOT EXISTS gpu_offers
 ENGINE = MergeTree
 PARTITION BY toYear(event_time)
 ORDER BY (provider, gpu, event_time, stream_seq, idx)
-SETTINGS non_replicated_deduplication_window = 10000
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Offers of GPUs on marketplaces as they open, change and close between polls; offers_open has those that are open. Stream OFFERS';

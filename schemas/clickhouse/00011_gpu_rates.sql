@@ -25,5 +25,5 @@ CREATE TABLE IF NOT EXISTS gpu_rates
 )
 ENGINE = MergeTree
 ORDER BY (gpu, class, event_time, stream_seq, idx)
-SETTINGS non_replicated_deduplication_window = 10000
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Indices of GPU rental rates; gpu_rates_now has the last revision of each. Stream RATES';

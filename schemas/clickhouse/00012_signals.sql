@@ -19,5 +19,5 @@ CREATE TABLE IF NOT EXISTS signals
 )
 ENGINE = MergeTree
 ORDER BY (name, symbol, event_time, stream_seq, idx)
-SETTINGS non_replicated_deduplication_window = 10000
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Derived values with their inputs. Stream SIGNALS';

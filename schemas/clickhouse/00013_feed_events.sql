@@ -16,5 +16,5 @@ CREATE TABLE IF NOT EXISTS feed_events
 )
 ENGINE = MergeTree
 ORDER BY (source, event_time, stream_seq, idx)
-SETTINGS non_replicated_deduplication_window = 10000
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Changes of the feeds\' states. Stream FEEDS';

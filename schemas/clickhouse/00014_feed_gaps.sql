@@ -21,5 +21,5 @@ CREATE TABLE IF NOT EXISTS feed_gaps
 )
 ENGINE = MergeTree
 ORDER BY (source, event_time, stream_seq, idx)
-SETTINGS non_replicated_deduplication_window = 10000
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'The gap ledger: what was missed, every state of every gap; feed_gaps_now has the last of each. Stream FEEDS';
