@@ -186,7 +186,7 @@ func TestClientVanishesInInsert(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Fprintf(raw, "POST /?query=INSERT+INTO+t+FORMAT+CSV HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n1\n2\n3\n")
+	_, _ = fmt.Fprintf(raw, "POST /?query=INSERT+INTO+t+FORMAT+CSV HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n1\n2\n3\n")
 	_ = raw.Close()
 	eventually(t, "all inserts to have ended", func() bool {
 		var n uint64

@@ -173,7 +173,7 @@ func FuzzGPUSlug(f *testing.F) {
 	f.Add("NVIDIA GeForce RTX 4090", uint32(49140))
 	f.Fuzz(func(t *testing.T, name string, mib uint32) {
 		s := GPUSlug(name, mib)
-		if len(s) > maxSlug+6 || strings.ContainsFunc(s, func(r rune) bool { return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-') }) {
+		if len(s) > maxSlug+6 || strings.ContainsFunc(s, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' }) {
 			t.Fatalf("%q becomes %q", name, s)
 		}
 	})

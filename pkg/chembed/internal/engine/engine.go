@@ -171,7 +171,6 @@ type Session struct {
 	applied  map[string]string // per-query settings in force, by value
 	own      map[string]string // what the client SET, as written
 	spoilt   bool              // state that cannot be undone: not for others
-	running  atomic.Bool
 }
 
 // NewSession opens a session on the default database.

@@ -34,7 +34,6 @@ type output struct {
 	held     []byte
 	sent     bool
 	encoding string
-	wait     bool // hold everything back (wait_end_of_query)
 	limit    int
 }
 

@@ -195,7 +195,7 @@ func TestFrames(t *testing.T) {
 		var got []byte
 		for {
 			b, err := r.Next()
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {

@@ -3,6 +3,7 @@ package native
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -70,7 +71,7 @@ type Reader struct{ *bufio.Reader }
 // Uvarint reads a number.
 func (r Reader) Uvarint() (uint64, error) {
 	v, err := binary.ReadUvarint(r.Reader)
-	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF && !isNet(err) {
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !isNet(err) {
 		return 0, malformed("number too long")
 	}
 	return v, err
