@@ -212,11 +212,11 @@ func agrees(t *testing.T, data, dir string) {
 
 // TestKilledTwentyTimes: kill -9 of the whole process tree at random moments of a recorded run costs nothing and doubles nothing.
 func TestKilledTwentyTimes(t *testing.T) {
-	data, dir := recordings(t), t.TempDir()
-	times := 20
 	if testing.Short() {
-		times = 3
+		t.Skip("the long way; TestRecordedTwice is the short one")
 	}
+	const times = 20
+	data, dir := recordings(t), t.TempDir()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 1))

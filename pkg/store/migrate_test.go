@@ -39,6 +39,9 @@ func TestMigrateTogether(t *testing.T) {
 
 // A database of any earlier version, with rows in it, comes to the newest and keeps its rows.
 func TestMigrateFromEachVersion(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts an engine for each version")
+	}
 	files, err := fs.Glob(schema.Migrations, "*.sql")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("migrations: %v, %v", files, err)
