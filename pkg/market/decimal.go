@@ -2,6 +2,7 @@ package market
 
 import (
 	"fmt"
+	"strconv"
 
 	"github.com/govalues/decimal"
 )
@@ -15,14 +16,25 @@ const MaxDigits = decimal.MaxPrec
 // ParseDecimal reads a decimal from its text. Unlike decimal.Parse it never rounds: a number of more than MaxDigits significant
 // digits is an error, because a price that is not the venue's price is worse than none.
 func ParseDecimal(s string) (Decimal, error) {
-	digits, leading := 0, true
+	digits, scale, leading, point := 0, 0, true, false
 	for i := 0; i < len(s); i++ {
 		c := s[i]
 		if c == 'e' || c == 'E' {
+			exp, err := strconv.Atoi(s[i+1:])
+			if err != nil || exp < -1000 || exp > 1000 {
+				return Decimal{}, fmt.Errorf("parse decimal %.40q: the exponent is no number from -1000 to 1000", s)
+			}
+			scale -= exp
 			break
+		}
+		if c == '.' {
+			point = true
 		}
 		if c < '0' || c > '9' {
 			continue
+		}
+		if point {
+			scale++
 		}
 		if c == '0' && leading {
 			continue
@@ -30,8 +42,8 @@ func ParseDecimal(s string) (Decimal, error) {
 		leading = false
 		digits++
 	}
-	if digits > MaxDigits {
-		return Decimal{}, fmt.Errorf("parse decimal %.40q: more than %d significant digits", s, MaxDigits)
+	if digits > MaxDigits || digits > 0 && scale > MaxDigits {
+		return Decimal{}, fmt.Errorf("parse decimal %.40q: more than %d digits, or behind the point", s, MaxDigits)
 	}
 	d, err := decimal.Parse(s)
 	if err != nil {
