@@ -192,9 +192,6 @@ func (s *Server) Inject(frame []byte, binary bool) {
 	}
 }
 
-// Connections is the number of authenticated streams.
-func (s *Server) Connections() int { return len(s.snapshot()) }
-
 func (s *Server) snapshot() []*client {
 	s.mu.Lock()
 	defer s.mu.Unlock()

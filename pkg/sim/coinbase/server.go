@@ -102,9 +102,6 @@ func (s *Server) Mute(on bool) { s.hub.Mute(on) }
 // Faults are the HTTP faults to order.
 func (s *Server) Faults() *wire.Faults { return &s.faults }
 
-// Clients is the number of websocket clients.
-func (s *Server) Clients() int { return s.hub.Len() }
-
 // SkipSequence loses one message of each client: its number is used and never sent.
 func (s *Server) SkipSequence() {
 	s.hub.Each(func(c *wire.Client) { c.State.(*session).number() })

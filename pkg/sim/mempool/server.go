@@ -128,9 +128,6 @@ func (s *Server) Mute(on bool) { s.hub.Mute(on) }
 // Faults are the HTTP faults to order.
 func (s *Server) Faults() *wire.Faults { return &s.faults }
 
-// Clients is the number of websocket clients.
-func (s *Server) Clients() int { return s.hub.Len() }
-
 // Reorg replaces the newest depth blocks by others and tells so as the real server does: with "blocks". It does nothing on a recording.
 func (s *Server) Reorg(depth int) {
 	gen, ok := s.src.(*generated)

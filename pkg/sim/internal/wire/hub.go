@@ -167,9 +167,6 @@ func (h *Hub) all() []*Client {
 	return out
 }
 
-// Len is the number of clients.
-func (h *Hub) Len() int { return len(h.all()) }
-
 // Inject sends a frame as it is to all clients, muted or not.
 func (h *Hub) Inject(data []byte, binary bool) {
 	for _, c := range h.all() {
