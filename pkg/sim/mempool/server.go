@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashpivot/hashpivot/pkg/sim/chain"
 	"github.com/hashpivot/hashpivot/pkg/sim/internal/wire"
 	"github.com/hashpivot/hashpivot/pkg/sim/world"
 )
@@ -22,11 +23,11 @@ type Config struct {
 	// Dir holds recordings: network/btc_coinmetrics_daily.csv, difficulty_retargets.csv and mempool_snapshots_*.csv.
 	Dir string
 
-	// BlockEvery is the mean time between blocks; 0: 40 s, since ten minutes, as in the real network, are too slow to watch.
+	// Chain is what is told of the generated world, shared with the simulators of other observers; nil: one of its own, made of BlockEvery
+	// and Origin (see chain.Config).
+	Chain      *chain.Chain
 	BlockEvery time.Duration
-	// Origin is when the chain stands at the real height of reference.BlockHeight; it grows from there at BlockEvery. Zero: the start of
-	// the present month, so that a restart goes on with the same chain within it and no halving is reached at the default pace.
-	Origin time.Time
+	Origin     time.Time
 	// StatsEvery is the time between pushes of fees and difficulty state; 0: 2 s. ConversionsEvery that of prices; 0: 5 min.
 	StatsEvery, ConversionsEvery time.Duration
 	// HistoryDays of daily figures before Origin; 0: 60.
@@ -70,7 +71,6 @@ func New(cfg Config) (*Server, error) {
 			*d = v
 		}
 	}
-	def(&cfg.BlockEvery, 40*time.Second)
 	def(&cfg.StatsEvery, 2*time.Second)
 	def(&cfg.ConversionsEvery, 5*time.Minute)
 	if cfg.HistoryDays == 0 {
@@ -89,11 +89,14 @@ func New(cfg Config) (*Server, error) {
 		}
 		s.src, s.rec = rec, rec
 	case cfg.World != nil:
-		gen, err := newGenerated(cfg)
-		if err != nil {
-			return nil, fmt.Errorf("make mempool simulator: %w", err)
+		if cfg.Chain == nil {
+			var err error
+			if cfg.Chain, err = chain.New(chain.Config{World: cfg.World, Seed: cfg.Seed, Every: cfg.BlockEvery, Origin: cfg.Origin}); err != nil {
+				return nil, fmt.Errorf("make mempool simulator: %w", err)
+			}
 		}
-		s.src = gen
+		s.cfg.Chain = cfg.Chain
+		s.src = &generated{Chain: cfg.Chain, world: cfg.World, seed: cfg.Seed, days0: cfg.HistoryDays}
 	default:
 		return nil, errors.New("make mempool simulator: neither a world to generate from nor a directory of recordings")
 	}
@@ -134,10 +137,16 @@ func (s *Server) Reorg(depth int) {
 	if !ok {
 		return
 	}
-	now := s.cfg.Now()
-	gen.reorg(now, depth)
-	tip, _ := s.src.tip(now)
-	s.toAll("blocks", map[string]any{"blocks": ascending(s.src.blocks(tip, 8))})
+	gen.reorg(s.cfg.Now(), depth)
+	s.TellBlocks()
+}
+
+// TellBlocks pushes "blocks", the newest eight, as the real server does after a reorganisation; the chain is shared, and who ordered it elsewhere
+// has it told here with this.
+func (s *Server) TellBlocks() {
+	if tip, ok := s.src.tip(s.cfg.Now()); ok {
+		s.toAll("blocks", map[string]any{"blocks": ascending(s.src.blocks(tip, 8))})
+	}
 }
 
 // Handler serves what mempool.space serves below its root: /api/... and /api/v1/ws.

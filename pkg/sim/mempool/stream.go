@@ -117,7 +117,7 @@ func (s *Server) push(ctx context.Context) {
 	defer stats.Stop()
 	prices := time.NewTicker(s.cfg.ConversionsEvery)
 	defer prices.Stop()
-	blocks := time.NewTicker(max(min(s.cfg.BlockEvery/20, time.Second), time.Millisecond))
+	blocks := time.NewTicker(max(min(s.cfg.Chain.Every()/20, time.Second), time.Millisecond))
 	defer blocks.Stop()
 	last, _ := s.src.tip(s.cfg.Now())
 	for {
