@@ -24,7 +24,7 @@ var declared = []declaration{
 	{market.Trades, []string{Prefix + "trade.*.*"}, true},
 	{market.Quotes, []string{Prefix + "quote.*.*"}, true},
 	{market.Bars, []string{Prefix + "bar.*.*"}, false},
-	{market.Halts, []string{Prefix + "halt.*.*"}, false},
+	{market.Halts, []string{Prefix + "halt.*.*", Prefix + "imbalance.*.*"}, false},
 	{market.Network, []string{Prefix + "network.*.*"}, false},
 	{market.Hashprices, []string{Prefix + "hashprice.*"}, false},
 	{market.Offers, []string{Prefix + "gpu.offer.*.*"}, false},

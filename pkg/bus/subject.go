@@ -164,7 +164,7 @@ func sourceFilter(stream market.Stream, source string) []string {
 	case market.Quotes:
 		return []string{Prefix + "quote." + src + ".*"}
 	case market.Halts:
-		return []string{Prefix + "halt." + src + ".*"}
+		return []string{Prefix + "halt." + src + ".*", Prefix + "imbalance." + src + ".*"}
 	case market.Network:
 		return []string{Prefix + "network.*." + src}
 	case market.Feeds:

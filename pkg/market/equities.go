@@ -41,6 +41,8 @@ type Trade struct {
 	PriceUSD   Decimal
 	SizeShares Decimal // may be fractional
 	Conditions []string
+	// Sequence is the venue's own number of the message; it grows within a symbol, with gaps. 0: none.
+	Sequence uint64
 
 	OriginalID         string
 	OriginalPriceUSD   Decimal
@@ -173,6 +175,12 @@ type Bar struct {
 	VWAPUSD    Decimal // 0: not given
 	TradeCount uint64  // 0: not given
 	Final      bool    // the session is closed and the bar will change by correction only
+	// Session is pre, regular, after or overnight; empty: the whole trade date, or not told. A bar shorter than a day lies in one session.
+	Session string
+	// TradeDate, 2006-01-02; empty: not told.
+	TradeDate string
+	// Method is how the bar was made from prints where we made it, with its version; empty: the source's own bar.
+	Method string
 }
 
 // Stream implements Event.
@@ -181,10 +189,14 @@ func (*Bar) Stream() Stream { return Bars }
 // Tokens implements Event: md.v1.bar.<interval>.<symbol>.
 func (b *Bar) Tokens() (string, []string) { return "bar", []string{string(b.Interval), b.Symbol} }
 
-// Identity implements Event: the bar and its revision.
+// Identity implements Event: the bar with its session, and its revision.
 func (b *Bar) Identity() string {
-	return b.Source + "|" + b.Symbol + "|" + string(b.Interval) + "|" + strconv.FormatInt(b.EventTime.Unix(), 10) + "|" +
+	id := b.Source + "|" + b.Symbol + "|" + string(b.Interval) + "|" + strconv.FormatInt(b.EventTime.Unix(), 10) + "|" +
 		strconv.FormatUint(uint64(b.Rev), 10)
+	if b.Session != "" {
+		id += "|" + b.Session
+	}
+	return id
 }
 
 // Validate implements Event.
@@ -258,4 +270,41 @@ func (h *Halt) Validate() error {
 	}
 	return first(h.validate(), checkText("symbol", h.Symbol),
 		checkPriceOrNone("limit up", h.LimitUpUSD), checkPriceOrNone("limit down", h.LimitDownUSD))
+}
+
+// Imbalance is what an auction lacks on one side, as the venue tells it before the auction.
+type Imbalance struct {
+	Meta
+	Symbol   string
+	Exchange string
+	Tape     string
+	// PriceUSD is the reference or indicative price; 0: not told.
+	PriceUSD Decimal
+	// ImbalanceShares is signed, below 0: more to sell. 0: balanced, or not told.
+	ImbalanceShares Decimal
+	// PairedShares would trade; 0: none, or not told.
+	PairedShares Decimal
+	// ClearingPriceUSD is where the book would clear; 0: not told.
+	ClearingPriceUSD Decimal
+	// Auction is the venue's code (opening, closing, after a halt), AuctionTime its New York wall clock as the venue writes it.
+	Auction     string
+	AuctionTime string
+}
+
+// Stream implements Event.
+func (*Imbalance) Stream() Stream { return Halts }
+
+// Tokens implements Event: md.v1.imbalance.<source>.<symbol>.
+func (i *Imbalance) Tokens() (string, []string) { return "imbalance", []string{i.Source, i.Symbol} }
+
+// Identity implements Event: imbalances have no id, the whole content is the identity.
+func (i *Imbalance) Identity() string {
+	return "imbalance|" + i.Source + "|" + i.Symbol + "|" + strconv.FormatInt(i.EventTime.UnixNano(), 10) + "|" + i.Exchange + "|" + i.Auction + "|" +
+		i.AuctionTime + "|" + i.PriceUSD.String() + "|" + i.ImbalanceShares.String() + "|" + i.PairedShares.String() + "|" + i.ClearingPriceUSD.String()
+}
+
+// Validate implements Event.
+func (i *Imbalance) Validate() error {
+	return first(i.validate(), checkText("symbol", i.Symbol), checkPriceOrNone("price", i.PriceUSD), checkStored("imbalance", i.ImbalanceShares),
+		checkSize("paired shares", i.PairedShares), checkPriceOrNone("clearing price", i.ClearingPriceUSD))
 }

@@ -64,6 +64,10 @@ type Offer struct {
 	Rentable      bool
 	// Reliability as the provider scores it, 0 to 1; NaN: not given.
 	Reliability float64
+	// Via is the marketplace that resells the Provider's GPUs; empty: the provider itself.
+	Via string
+	// Stock is the upstream's word for how many are left (High, Low, none); empty: not told. Whether it can be rented now is Rentable.
+	Stock string
 }
 
 // Stream implements Event.
@@ -113,6 +117,18 @@ type Rate struct {
 	SampleOffers uint32
 	SampleGPUs   uint32
 	SampleHosts  uint32
+	// SampleProviders is how many providers are in the sample; 0: not told.
+	SampleProviders uint32
+	// Constituents are the providers' prices that the value was made of, by provider; empty: the source tells none.
+	Constituents []Constituent
+}
+
+// Constituent is one provider's part in a rate.
+type Constituent struct {
+	Provider      string
+	USDPerGPUHour Decimal
+	GPUs          uint32
+	Offers        uint32
 }
 
 // Stream implements Event.
@@ -133,6 +149,11 @@ func (r *Rate) Validate() error {
 		checkPriceOrNone("p10", r.P10USDPerGPUHour), checkPriceOrNone("p90", r.P90USDPerGPUHour))
 	if err == nil && !r.Class.Valid() {
 		err = invalid(ReasonValue, "class %.32q is unknown", string(r.Class))
+	}
+	for _, c := range r.Constituents {
+		if err == nil {
+			err = first(checkText("constituent's provider", c.Provider), checkPrice("constituent's price", c.USDPerGPUHour))
+		}
 	}
 	if err == nil && math.IsInf(r.Dispersion, 0) {
 		err = invalid(ReasonValue, "dispersion is infinite")

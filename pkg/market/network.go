@@ -170,6 +170,10 @@ type Hashprice struct {
 	HashpriceUSD Decimal
 	// NetworkEHs is the hashrate that the difficulty implies, EH/s.
 	NetworkEHs Decimal
+	// Inputs are further inputs by name, such as the prices that BTCUSD is the median of, with their ages.
+	Inputs map[string]string
+	// Published says that the source told the value and we did not compute it: components may be 0, which is not given.
+	Published bool
 }
 
 // Stream implements Event.
@@ -186,7 +190,13 @@ func (h *Hashprice) Identity() string {
 
 // Validate implements Event.
 func (h *Hashprice) Validate() error {
-	err := first(h.validate(), checkText("method", h.Method), checkPrice("BTC-USD", h.BTCUSD))
+	err := first(h.validate(), checkText("method", h.Method))
+	if err == nil && h.Published {
+		return h.validatePublished()
+	}
+	if err == nil {
+		err = checkPrice("BTC-USD", h.BTCUSD)
+	}
 	switch {
 	case err != nil:
 		return err
@@ -198,4 +208,16 @@ func (h *Hashprice) Validate() error {
 		return invalid(ReasonValue, "mean fees %s and subsidy %d sat must not be below 0", h.MeanFeesSat, h.SubsidySat)
 	}
 	return nil
+}
+
+// validatePublished checks a value that its source computed: in dollars or in bitcoin, the rest may be absent.
+func (h *Hashprice) validatePublished() error {
+	switch {
+	case h.HashpriceBTC.IsNeg() || h.HashpriceUSD.IsNeg() || h.HashpriceBTC.IsZero() && h.HashpriceUSD.IsZero():
+		return invalid(ReasonPrice, "published hashprice %s BTC, %s USD per PH/s per day is not above 0", h.HashpriceBTC, h.HashpriceUSD)
+	case h.Difficulty.IsNeg() || h.MeanFeesSat.IsNeg() || h.SubsidySat < 0 || h.NetworkEHs.IsNeg():
+		return invalid(ReasonValue, "difficulty %s, mean fees %s, subsidy %d sat, network %s EH/s must not be below 0", h.Difficulty, h.MeanFeesSat,
+			h.SubsidySat, h.NetworkEHs)
+	}
+	return checkPriceOrNone("BTC-USD", h.BTCUSD)
 }

@@ -17,6 +17,7 @@ type Batch struct {
 	quotes      table[*market.Quote]
 	bars        table[*market.Bar]
 	halts       table[*market.Halt]
+	imbalances  table[*market.Imbalance]
 	blocks      table[*market.Block]
 	difficulty  table[*market.Difficulty]
 	fees        table[*market.Fees]

@@ -369,3 +369,32 @@ func (c *pairs) fill(dst column.Interface, via *native) error {
 	via.buf = append(c.keys.encode(append(via.buf[:0], c.offsets...)), c.values...)
 	return via.decode(dst, via.buf, c.rows())
 }
+
+// array is an Array column of a type of fixed width: values are appended to values, and end ends the row.
+type array struct {
+	spec
+	offsets []byte
+	values  fixed
+}
+
+func newArray(name, inner string, width int) array {
+	return array{spec: spec{name, "Array(" + inner + ")"}, values: newFixed(name, inner, width)}
+}
+
+func (c *array) rows() int     { return len(c.offsets) / 8 }
+func (c *array) rowBytes() int { return 8 }
+func (c *array) varBytes() int { return len(c.values.buf) }
+
+func (c *array) reset() {
+	c.offsets = c.offsets[:0]
+	c.values.reset()
+}
+
+func (c *array) end() {
+	c.offsets = binary.LittleEndian.AppendUint64(c.offsets, uint64(c.values.rows()))
+}
+
+func (c *array) fill(dst column.Interface, via *native) error {
+	via.buf = append(append(via.buf[:0], c.offsets...), c.values.buf...)
+	return via.decode(dst, via.buf, c.rows())
+}

@@ -8,6 +8,7 @@ const (
 	tableQuotes      = "quotes"
 	tableBars        = "bars"
 	tableHalts       = "halts"
+	tableImbalances  = "imbalances"
 	tableBlocks      = "btc_blocks"
 	tableDifficulty  = "btc_difficulty"
 	tableFees        = "btc_fees"
@@ -31,7 +32,7 @@ func Tables(s market.Stream) []string {
 	case market.Bars:
 		return []string{tableBars}
 	case market.Halts:
-		return []string{tableHalts}
+		return []string{tableHalts, tableImbalances}
 	case market.Network:
 		return []string{tableBlocks, tableDifficulty, tableFees, tableBTCPrices}
 	case market.Hashprices:
@@ -61,6 +62,8 @@ func (b *Batch) row(ev market.Event, at market.Place) error {
 		return addTo(&b.bars, e, at)
 	case *market.Halt:
 		return addTo(&b.halts, e, at)
+	case *market.Imbalance:
+		return addTo(&b.imbalances, e, at)
 	case *market.Block:
 		return addTo(&b.blocks, e, at)
 	case *market.Difficulty:
@@ -93,6 +96,7 @@ func (b *Batch) makeTables() {
 	b.quotes = makeTable(tableQuotes, byMonth, newQuoteRows)
 	b.bars = makeTable(tableBars, whole, newBarRows)
 	b.halts = makeTable(tableHalts, whole, newHaltRows)
+	b.imbalances = makeTable(tableImbalances, whole, newImbalanceRows)
 	b.blocks = makeTable(tableBlocks, whole, newBlockRows)
 	b.difficulty = makeTable(tableDifficulty, whole, newDifficultyRows)
 	b.fees = makeTable(tableFees, whole, newFeesRows)
@@ -105,7 +109,7 @@ func (b *Batch) makeTables() {
 	b.feedGaps = makeTable(tableFeedGaps, whole, newFeedGapRows)
 	b.deadLetters = makeTable(tableDeadLetters, whole, newDeadLetterRows)
 	b.tables = []blocksOf{
-		&b.trades, &b.quotes, &b.bars, &b.halts, &b.blocks, &b.difficulty, &b.fees, &b.btcPrices, &b.hashprices, &b.offers, &b.rates,
+		&b.trades, &b.quotes, &b.bars, &b.halts, &b.imbalances, &b.blocks, &b.difficulty, &b.fees, &b.btcPrices, &b.hashprices, &b.offers, &b.rates,
 		&b.signals, &b.feedEvents, &b.feedGaps, &b.deadLetters,
 	}
 }

@@ -14,6 +14,7 @@ type tradeRows struct {
 	originalID                  text
 	originalPrice, originalSize fixed
 	cancelCode                  dict
+	sequence                    fixed
 }
 
 func newTradeRows() rows[*market.Trade] {
@@ -31,12 +32,13 @@ func newTradeRows() rows[*market.Trade] {
 		originalPrice: newPrice("original_price_usd"),
 		originalSize:  newPrice("original_size_shares"),
 		cancelCode:    newDict("cancel_code"),
+		sequence:      newFixed("sequence", "UInt64", 8),
 	}
 }
 
 func (r *tradeRows) columns() []col {
 	return r.cols(&r.action, &r.symbol, &r.id, &r.exchange, &r.tape, &r.price, &r.size, &r.conditions, &r.originalID, &r.originalPrice,
-		&r.originalSize, &r.cancelCode)
+		&r.originalSize, &r.cancelCode, &r.sequence)
 }
 
 func (r *tradeRows) add(e *market.Trade, at market.Place) error {
@@ -63,6 +65,7 @@ func (r *tradeRows) add(e *market.Trade, at market.Place) error {
 	r.originalPrice.i64(oldPrice)
 	r.originalSize.i64(oldSize)
 	r.cancelCode.add(e.CancelCode)
+	r.sequence.u64(e.Sequence)
 	return nil
 }
 
@@ -127,6 +130,7 @@ type barRows struct {
 	volume, vwap           fixed
 	trades                 fixed
 	final                  fixed
+	session, date, method  dict
 }
 
 func newBarRows() rows[*market.Bar] {
@@ -142,11 +146,15 @@ func newBarRows() rows[*market.Bar] {
 		vwap:     newPrice("vwap_usd"),
 		trades:   newFixed("trade_count", "UInt64", 8),
 		final:    newFixed("final", "Bool", 1),
+		session:  newDict("session"),
+		date:     newDict("trade_date"),
+		method:   newDict("method"),
 	}
 }
 
 func (r *barRows) columns() []col {
-	return r.cols(&r.symbol, &r.interval, &r.open, &r.high, &r.low, &r.close, &r.volume, &r.vwap, &r.trades, &r.final)
+	return r.cols(&r.symbol, &r.interval, &r.open, &r.high, &r.low, &r.close, &r.volume, &r.vwap, &r.trades, &r.final,
+		&r.session, &r.date, &r.method)
 }
 
 func (r *barRows) add(e *market.Bar, at market.Place) error {
@@ -172,6 +180,9 @@ func (r *barRows) add(e *market.Bar, at market.Place) error {
 	r.vwap.i64(vwap)
 	r.trades.u64(e.TradeCount)
 	r.final.bool(e.Final)
+	r.session.add(e.Session)
+	r.date.add(e.TradeDate)
+	r.method.add(e.Method)
 	return nil
 }
 
@@ -227,5 +238,56 @@ func (r *haltRows) add(e *market.Halt, at market.Place) error {
 	r.limitUp.i64(up)
 	r.limitDown.i64(down)
 	r.indicator.add(e.Indicator)
+	return nil
+}
+
+// imbalanceRows are rows of imbalances.
+type imbalanceRows struct {
+	common
+	symbol, exchange, tape dict
+	price, imbalance       fixed
+	paired, clearing       fixed
+	auction, auctionClock  dict
+}
+
+func newImbalanceRows() rows[*market.Imbalance] {
+	return &imbalanceRows{
+		common:       newCommon(),
+		symbol:       newDict("symbol"),
+		exchange:     newDict("exchange"),
+		tape:         newDict("tape"),
+		price:        newPrice("price_usd"),
+		imbalance:    newPrice("imbalance_shares"),
+		paired:       newPrice("paired_shares"),
+		clearing:     newPrice("clearing_price_usd"),
+		auction:      newDict("auction"),
+		auctionClock: newDict("auction_time"),
+	}
+}
+
+func (r *imbalanceRows) columns() []col {
+	return r.cols(&r.symbol, &r.exchange, &r.tape, &r.price, &r.imbalance, &r.paired, &r.clearing, &r.auction, &r.auctionClock)
+}
+
+func (r *imbalanceRows) add(e *market.Imbalance, at market.Place) error {
+	c := check{table: tableImbalances}
+	p := c.place(&e.Meta, at)
+	price := c.price("price_usd", e.PriceUSD)
+	imbalance := c.price("imbalance_shares", e.ImbalanceShares)
+	paired := c.price("paired_shares", e.PairedShares)
+	clearing := c.price("clearing_price_usd", e.ClearingPriceUSD)
+	if err := c.failed(); err != nil {
+		return err
+	}
+	r.common.add(p)
+	r.symbol.add(e.Symbol)
+	r.exchange.add(e.Exchange)
+	r.tape.add(e.Tape)
+	r.price.i64(price)
+	r.imbalance.i64(imbalance)
+	r.paired.i64(paired)
+	r.clearing.i64(clearing)
+	r.auction.add(e.Auction)
+	r.auctionClock.add(e.AuctionTime)
 	return nil
 }

@@ -21,6 +21,7 @@ type offerRows struct {
 	rawUnit, region    dict
 	verified, rentable fixed
 	reliability        nullable
+	via, stock         dict
 }
 
 func newOfferRows() rows[*market.Offer] {
@@ -43,12 +44,14 @@ func newOfferRows() rows[*market.Offer] {
 		verified:    newFixed("verified", "Bool", 1),
 		rentable:    newFixed("rentable", "Bool", 1),
 		reliability: newNullable("reliability", "Float64"),
+		via:         newDict("via"),
+		stock:       newDict("stock"),
 	}
 }
 
 func (r *offerRows) columns() []col {
 	return r.cols(&r.action, &r.provider, &r.offer, &r.host, &r.machine, &r.gpu, &r.gpuName, &r.count, &r.memory, &r.class, &r.rate, &r.rawPrice,
-		&r.rawUnit, &r.region, &r.verified, &r.rentable, &r.reliability)
+		&r.rawUnit, &r.region, &r.verified, &r.rentable, &r.reliability, &r.via, &r.stock)
 }
 
 func (r *offerRows) add(e *market.Offer, at market.Place) error {
@@ -78,6 +81,8 @@ func (r *offerRows) add(e *market.Offer, at market.Place) error {
 	r.verified.bool(e.Verified)
 	r.rentable.bool(e.Rentable)
 	r.reliability.float(e.Reliability)
+	r.via.add(e.Via)
+	r.stock.add(e.Stock)
 	return nil
 }
 
@@ -90,6 +95,11 @@ type rateRows struct {
 	rate, p10, p90      fixed
 	dispersion          nullable
 	offers, gpus, hosts fixed
+	providers           fixed
+	parts               list  // of constituents: their providers,
+	partPrices          array // prices,
+	partGPUs            array // GPUs
+	partOffers          array // and offers
 }
 
 func newRateRows() rows[*market.Rate] {
@@ -106,11 +116,17 @@ func newRateRows() rows[*market.Rate] {
 		offers:     newFixed("sample_offers", "UInt32", 4),
 		gpus:       newFixed("sample_gpus", "UInt32", 4),
 		hosts:      newFixed("sample_hosts", "UInt32", 4),
+		providers:  newFixed("sample_providers", "UInt32", 4),
+		parts:      newList("constituent_providers"),
+		partPrices: newArray("constituent_usd_per_gpu_hour", priceType, 8),
+		partGPUs:   newArray("constituent_gpus", "UInt32", 4),
+		partOffers: newArray("constituent_offers", "UInt32", 4),
 	}
 }
 
 func (r *rateRows) columns() []col {
-	return r.cols(&r.gpu, &r.class, &r.method, &r.version, &r.rate, &r.p10, &r.p90, &r.dispersion, &r.offers, &r.gpus, &r.hosts)
+	return r.cols(&r.gpu, &r.class, &r.method, &r.version, &r.rate, &r.p10, &r.p90, &r.dispersion, &r.offers, &r.gpus, &r.hosts,
+		&r.providers, &r.parts, &r.partPrices, &r.partGPUs, &r.partOffers)
 }
 
 func (r *rateRows) add(e *market.Rate, at market.Place) error {
@@ -119,6 +135,10 @@ func (r *rateRows) add(e *market.Rate, at market.Place) error {
 	rate := c.price("usd_per_gpu_hour", e.USDPerGPUHour)
 	p10 := c.price("p10_usd_per_gpu_hour", e.P10USDPerGPUHour)
 	p90 := c.price("p90_usd_per_gpu_hour", e.P90USDPerGPUHour)
+	prices := make([]int64, len(e.Constituents))
+	for i, x := range e.Constituents {
+		prices[i] = c.price("constituent_usd_per_gpu_hour", x.USDPerGPUHour)
+	}
 	if err := c.failed(); err != nil {
 		return err
 	}
@@ -134,6 +154,18 @@ func (r *rateRows) add(e *market.Rate, at market.Place) error {
 	r.offers.u32(e.SampleOffers)
 	r.gpus.u32(e.SampleGPUs)
 	r.hosts.u32(e.SampleHosts)
+	r.providers.u32(e.SampleProviders)
+	names := make([]string, len(e.Constituents))
+	for i, x := range e.Constituents {
+		names[i] = x.Provider
+		r.partPrices.values.i64(prices[i])
+		r.partGPUs.values.u32(x.GPUs)
+		r.partOffers.values.u32(x.Offers)
+	}
+	r.parts.add(names)
+	r.partPrices.end()
+	r.partGPUs.end()
+	r.partOffers.end()
 	return nil
 }
 

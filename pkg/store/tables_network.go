@@ -1,6 +1,11 @@
 package store
 
-import "github.com/hashpivot/hashpivot/pkg/market"
+import (
+	"maps"
+	"slices"
+
+	"github.com/hashpivot/hashpivot/pkg/market"
+)
 
 // blockRows are rows of btc_blocks.
 type blockRows struct {
@@ -192,6 +197,8 @@ type hashpriceRows struct {
 	btcusdSource                  dict
 	btcusdAge                     fixed
 	inBTC, inSat, inUSD, exahashs fixed
+	inputs                        pairs
+	published                     fixed
 }
 
 func newHashpriceRows() rows[*market.Hashprice] {
@@ -210,12 +217,14 @@ func newHashpriceRows() rows[*market.Hashprice] {
 		inSat:        newWide("hashprice_sat"),
 		inUSD:        newWide("hashprice_usd"),
 		exahashs:     newWide("network_ehs"),
+		inputs:       newPairs("inputs"),
+		published:    newFixed("published", "Bool", 1),
 	}
 }
 
 func (r *hashpriceRows) columns() []col {
 	return r.cols(&r.method, &r.height, &r.difficulty, &r.subsidy, &r.meanFees, &r.window, &r.btcusd, &r.btcusdSource, &r.btcusdAge,
-		&r.inBTC, &r.inSat, &r.inUSD, &r.exahashs)
+		&r.inBTC, &r.inSat, &r.inUSD, &r.exahashs, &r.inputs, &r.published)
 }
 
 func (r *hashpriceRows) add(e *market.Hashprice, at market.Place) error {
@@ -239,5 +248,7 @@ func (r *hashpriceRows) add(e *market.Hashprice, at market.Place) error {
 	r.inSat.wide(e.HashpriceSat)
 	r.inUSD.wide(e.HashpriceUSD)
 	r.exahashs.wide(e.NetworkEHs)
+	r.inputs.add(slices.Sorted(maps.Keys(e.Inputs)), e.Inputs)
+	r.published.bool(e.Published)
 	return nil
 }

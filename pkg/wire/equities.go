@@ -53,7 +53,7 @@ func tradeBatch(events []market.Event) (*mdv1.TradeBatch, error) {
 			Meta: metaOf(&t.Meta), Action: mdv1.TradeAction(t.Action), Id: t.ID, Exchange: t.Exchange, Tape: t.Tape,
 			PriceUsd: decText(t.PriceUSD), SizeShares: decText(t.SizeShares), Conditions: t.Conditions,
 			OriginalId: t.OriginalID, OriginalPriceUsd: decText(t.OriginalPriceUSD), OriginalSizeShares: decText(t.OriginalSizeShares),
-			CancelCode: t.CancelCode,
+			CancelCode: t.CancelCode, Sequence: t.Sequence,
 		}
 	})
 	if err != nil {
@@ -75,6 +75,7 @@ func decodeTrades(data []byte) ([]market.Event, error) {
 			PriceUSD: r.dec("price_usd", p.PriceUsd), SizeShares: r.dec("size_shares", p.SizeShares), Conditions: p.Conditions,
 			OriginalID: p.OriginalId, OriginalPriceUSD: r.dec("original_price_usd", p.OriginalPriceUsd),
 			OriginalSizeShares: r.dec("original_size_shares", p.OriginalSizeShares), CancelCode: p.CancelCode,
+			Sequence: p.Sequence,
 		}
 		return r.err
 	})
@@ -126,6 +127,7 @@ func barBatch(events []market.Event) (*mdv1.BarBatch, error) {
 		return &mdv1.Bar{
 			Meta: metaOf(&b.Meta), OpenUsd: decText(b.OpenUSD), HighUsd: decText(b.HighUSD), LowUsd: decText(b.LowUSD), CloseUsd: decText(b.CloseUSD),
 			Volume: decText(b.Volume), VwapUsd: decText(b.VWAPUSD), TradeCount: b.TradeCount, Final: b.Final,
+			Session: b.Session, TradeDate: b.TradeDate, Method: b.Method,
 		}
 	})
 	if err != nil {
@@ -146,7 +148,7 @@ func decodeBars(data []byte) ([]market.Event, error) {
 			Meta: toMeta(b.Source, p.Meta), Symbol: b.Symbol, Interval: market.Interval(b.Interval),
 			OpenUSD: r.dec("open_usd", p.OpenUsd), HighUSD: r.dec("high_usd", p.HighUsd), LowUSD: r.dec("low_usd", p.LowUsd),
 			CloseUSD: r.dec("close_usd", p.CloseUsd), Volume: r.dec("volume", p.Volume), VWAPUSD: r.dec("vwap_usd", p.VwapUsd),
-			TradeCount: p.TradeCount, Final: p.Final,
+			TradeCount: p.TradeCount, Final: p.Final, Session: p.Session, TradeDate: p.TradeDate, Method: p.Method,
 		}
 		return r.err
 	})
@@ -172,7 +174,7 @@ func decodeHalts(data []byte) ([]market.Event, error) {
 	if err := b.UnmarshalVTUnsafe(data); err != nil {
 		return nil, err
 	}
-	return spread(b.Halts, func(p *mdv1.Halt, h *market.Halt) error {
+	halts, err := spread(b.Halts, func(p *mdv1.Halt, h *market.Halt) error {
 		var r reader
 		kind := market.HaltKind(0)
 		if p.Kind > 0 && p.Kind <= mdv1.HaltKind_HALT_KIND_LULD {
@@ -185,4 +187,31 @@ func decodeHalts(data []byte) ([]market.Event, error) {
 		}
 		return r.err
 	})
+	if err != nil || len(b.Imbalances) == 0 {
+		return halts, err
+	}
+	imbalances, err := spread(b.Imbalances, func(p *mdv1.Imbalance, i *market.Imbalance) error {
+		var r reader
+		*i = market.Imbalance{
+			Meta: toMeta(b.Source, p.Meta), Symbol: b.Symbol, Exchange: p.Exchange, Tape: p.Tape, PriceUSD: r.dec("price_usd", p.PriceUsd),
+			ImbalanceShares: r.dec("imbalance_shares", p.ImbalanceShares), PairedShares: r.dec("paired_shares", p.PairedShares),
+			ClearingPriceUSD: r.dec("clearing_price_usd", p.ClearingPriceUsd), Auction: p.Auction, AuctionTime: p.AuctionTime,
+		}
+		return r.err
+	})
+	return append(halts, imbalances...), err
+}
+
+func imbalanceBatch(events []market.Event) (*mdv1.HaltBatch, error) {
+	list, err := gather(events, func(i *market.Imbalance) string { return i.Symbol }, func(i *market.Imbalance) *mdv1.Imbalance {
+		return &mdv1.Imbalance{
+			Meta: metaOf(&i.Meta), Exchange: i.Exchange, Tape: i.Tape, PriceUsd: decText(i.PriceUSD), ImbalanceShares: decText(i.ImbalanceShares),
+			PairedShares: decText(i.PairedShares), ClearingPriceUsd: decText(i.ClearingPriceUSD), Auction: i.Auction, AuctionTime: i.AuctionTime,
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	head := events[0].(*market.Imbalance)
+	return &mdv1.HaltBatch{Source: head.Source, Symbol: head.Symbol, Imbalances: list}, nil
 }

@@ -14,7 +14,7 @@ func offerBatch(events []market.Event) (*mdv1.OfferBatch, error) {
 			Meta: metaOf(&o.Meta), Action: mdv1.OfferAction(o.Action), OfferId: o.OfferID, HostId: o.HostID, MachineId: o.MachineID,
 			GpuName: o.GPUName, GpuCount: o.GPUCount, GpuMemoryMib: o.GPUMemoryMiB, Class: string(o.Class),
 			UsdPerGpuHour: decText(o.USDPerGPUHour), RawPrice: decText(o.RawPrice), RawUnit: o.RawUnit, Region: o.Region,
-			Verified: o.Verified, Rentable: o.Rentable, Reliability: o.Reliability,
+			Verified: o.Verified, Rentable: o.Rentable, Reliability: o.Reliability, Via: o.Via, Stock: o.Stock,
 		}
 	})
 	if err != nil {
@@ -40,6 +40,7 @@ func decodeOffers(data []byte) ([]market.Event, error) {
 			GPU: b.Gpu, GPUName: p.GpuName, GPUCount: p.GpuCount, GPUMemoryMiB: p.GpuMemoryMib, Class: market.Class(p.Class),
 			USDPerGPUHour: r.dec("usd_per_gpu_hour", p.UsdPerGpuHour), RawPrice: r.dec("raw_price", p.RawPrice), RawUnit: p.RawUnit,
 			Region: p.Region, Verified: p.Verified, Rentable: p.Rentable, Reliability: p.Reliability,
+			Via: p.Via, Stock: p.Stock,
 		}
 		return r.err
 	})
@@ -51,6 +52,7 @@ func rateBatch(events []market.Event) (*mdv1.RateBatch, error) {
 			Meta: metaOf(&r.Meta), Method: r.Method, Version: r.Version, UsdPerGpuHour: decText(r.USDPerGPUHour),
 			P10UsdPerGpuHour: decText(r.P10USDPerGPUHour), P90UsdPerGpuHour: decText(r.P90USDPerGPUHour), Dispersion: r.Dispersion,
 			SampleOffers: r.SampleOffers, SampleGpus: r.SampleGPUs, SampleHosts: r.SampleHosts,
+			SampleProviders: r.SampleProviders, Constituents: constituents(r.Constituents),
 		}
 	})
 	if err != nil {
@@ -58,6 +60,14 @@ func rateBatch(events []market.Event) (*mdv1.RateBatch, error) {
 	}
 	head := events[0].(*market.Rate)
 	return &mdv1.RateBatch{Source: head.Source, Gpu: head.GPU, Class: string(head.Class), Rates: rates}, nil
+}
+
+func constituents(list []market.Constituent) []*mdv1.Constituent {
+	var out []*mdv1.Constituent
+	for _, c := range list {
+		out = append(out, &mdv1.Constituent{Provider: c.Provider, UsdPerGpuHour: decText(c.USDPerGPUHour), Gpus: c.GPUs, Offers: c.Offers})
+	}
+	return out
 }
 
 func decodeRates(data []byte) ([]market.Event, error) {
@@ -72,6 +82,12 @@ func decodeRates(data []byte) ([]market.Event, error) {
 			USDPerGPUHour:    r.dec("usd_per_gpu_hour", p.UsdPerGpuHour),
 			P10USDPerGPUHour: r.dec("p10_usd_per_gpu_hour", p.P10UsdPerGpuHour), P90USDPerGPUHour: r.dec("p90_usd_per_gpu_hour", p.P90UsdPerGpuHour),
 			Dispersion: p.Dispersion, SampleOffers: p.SampleOffers, SampleGPUs: p.SampleGpus, SampleHosts: p.SampleHosts,
+			SampleProviders: p.SampleProviders,
+		}
+		for _, c := range p.Constituents {
+			m.Constituents = append(m.Constituents, market.Constituent{
+				Provider: c.Provider, USDPerGPUHour: r.dec("constituents.usd_per_gpu_hour", c.UsdPerGpuHour), GPUs: c.Gpus, Offers: c.Offers,
+			})
 		}
 		return r.err
 	})

@@ -3,6 +3,8 @@ package wire
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/hashpivot/hashpivot/pkg/market"
 	mdv1 "github.com/hashpivot/hashpivot/schemas/proto/hashpivot/md/v1"
@@ -102,7 +104,7 @@ func hashpriceBatch(events []market.Event) (*mdv1.HashpriceBatch, error) {
 			Meta: metaOf(&h.Meta), Height: h.Height, Difficulty: decText(h.Difficulty), SubsidySat: h.SubsidySat,
 			MeanFeesSat: decText(h.MeanFeesSat), FeeWindowBlocks: h.FeeWindowBlocks, BtcUsd: decText(h.BTCUSD), BtcUsdSource: h.BTCUSDSource,
 			BtcUsdAgeMs: h.BTCUSDAgeMs, HashpriceBtc: decText(h.HashpriceBTC), HashpriceSat: decText(h.HashpriceSat),
-			HashpriceUsd: decText(h.HashpriceUSD), NetworkEhs: decText(h.NetworkEHs),
+			HashpriceUsd: decText(h.HashpriceUSD), NetworkEhs: decText(h.NetworkEHs), Published: h.Published, Inputs: hashpriceInputs(h.Inputs),
 		}
 	})
 	if err != nil {
@@ -110,6 +112,15 @@ func hashpriceBatch(events []market.Event) (*mdv1.HashpriceBatch, error) {
 	}
 	head := events[0].(*market.Hashprice)
 	return &mdv1.HashpriceBatch{Source: head.Source, Method: head.Method, Hashprices: hps}, nil
+}
+
+// hashpriceInputs come in the order of their names: encoding is deterministic.
+func hashpriceInputs(m map[string]string) []*mdv1.HashpriceInput {
+	var out []*mdv1.HashpriceInput
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, &mdv1.HashpriceInput{Name: k, Value: m[k]})
+	}
+	return out
 }
 
 func decodeHashprices(data []byte) ([]market.Event, error) {
@@ -124,7 +135,13 @@ func decodeHashprices(data []byte) ([]market.Event, error) {
 			SubsidySat: p.SubsidySat, MeanFeesSat: r.dec("mean_fees_sat", p.MeanFeesSat), FeeWindowBlocks: p.FeeWindowBlocks,
 			BTCUSD: r.dec("btc_usd", p.BtcUsd), BTCUSDSource: p.BtcUsdSource, BTCUSDAgeMs: p.BtcUsdAgeMs,
 			HashpriceBTC: r.dec("hashprice_btc", p.HashpriceBtc), HashpriceSat: r.dec("hashprice_sat", p.HashpriceSat),
-			HashpriceUSD: r.dec("hashprice_usd", p.HashpriceUsd), NetworkEHs: r.dec("network_ehs", p.NetworkEhs),
+			HashpriceUSD: r.dec("hashprice_usd", p.HashpriceUsd), NetworkEHs: r.dec("network_ehs", p.NetworkEhs), Published: p.Published,
+		}
+		if len(p.Inputs) > 0 {
+			h.Inputs = make(map[string]string, len(p.Inputs))
+			for _, in := range p.Inputs {
+				h.Inputs[in.Name] = in.Value
+			}
 		}
 		return r.err
 	})

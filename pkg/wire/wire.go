@@ -34,6 +34,8 @@ func Encode(dst []byte, events []market.Event) ([]byte, error) {
 		return encode(dst, events, barBatch)
 	case *market.Halt:
 		return encode(dst, events, haltBatch)
+	case *market.Imbalance:
+		return encode(dst, events, imbalanceBatch)
 	case *market.Block, *market.Difficulty, *market.Fees, *market.BTCPrice:
 		return encode(dst, events, networkBatch)
 	case *market.Hashprice:

@@ -34,7 +34,7 @@ func samples() map[string][]market.Event {
 		"trades": {
 			&market.Trade{
 				Meta: meta, Action: market.TradeNew, Symbol: "BRK.B", ID: "52983525033527", Exchange: "V", Tape: "C",
-				PriceUSD: dec("126.55"), SizeShares: dec("0.125"), Conditions: []string{"@", " "},
+				PriceUSD: dec("126.55"), SizeShares: dec("0.125"), Conditions: []string{"@", " "}, Sequence: 3681328,
 			},
 			&market.Trade{
 				Meta: meta, Action: market.TradeCorrection, Symbol: "BRK.B", ID: "2", Exchange: "M", Tape: "B", PriceUSD: dec("39.1809"),
@@ -52,6 +52,7 @@ func samples() map[string][]market.Event {
 		"bars": {&market.Bar{
 			Meta: meta, Symbol: "BTC-USD", Interval: market.Interval1m, OpenUSD: dec("388.985"), HighUSD: dec("389.13"),
 			LowUSD: dec("388.975"), CloseUSD: dec("389.12"), Volume: dec("49378.00000001"), VWAPUSD: dec("389.062"), TradeCount: 461, Final: true,
+			Session: "regular", TradeDate: "2026-11-20", Method: "alpaca-conditions/1",
 		}},
 		"halts": {
 			&market.Halt{
@@ -60,6 +61,10 @@ func samples() map[string][]market.Event {
 			},
 			&market.Halt{Meta: meta, Kind: market.HaltLULD, Symbol: "CORZ", LimitUpUSD: dec("4.21"), LimitDownUSD: dec("3.22"), Indicator: "B", Tape: "C"},
 		},
+		"imbalances": {&market.Imbalance{
+			Meta: meta, Symbol: "CORZ", Exchange: "10", Tape: "C", PriceUSD: dec("9.12"), ImbalanceShares: dec("-440"), PairedShares: dec("480"),
+			ClearingPriceUSD: dec("25.03"), Auction: "M", AuctionTime: "930",
+		}},
 		"network_block": {&market.Block{
 			Meta: meta, Height: 730000, Hash: "0000000000000000000384f28cb3b9cf4377a39cfd6c29ae9466951de38c0529", PreviousHash: "00aa",
 			Difficulty: dec("28587155782195.1"), SubsidySat: 625000000, FeesSat: 16321983, RewardSat: 641321983, TxCount: 1627,
@@ -80,15 +85,18 @@ func samples() map[string][]market.Event {
 			Meta: meta, Method: "tip144", Height: 736655, Difficulty: dec("31251101365711.12"), SubsidySat: 625000000,
 			MeanFeesSat: dec("13117482.54"), FeeWindowBlocks: 100, BTCUSD: dec("30000"), BTCUSDSource: "coinbase", BTCUSDAgeMs: 812,
 			HashpriceBTC: dec("0.004107609947"), HashpriceSat: dec("410760.9947"), HashpriceUSD: dec("123.22829841"), NetworkEHs: dec("223.704"),
+			Inputs: map[string]string{"kraken.usd": "30001", "coinbase.usd": "29999"}, Published: true,
 		}},
 		"offers": {&market.Offer{
 			Meta: meta, Action: market.OfferChanged, Provider: "vast", OfferID: "12345678", HostID: "55555", MachineID: "88888",
 			GPU: "h100-sxm", GPUName: "H100 SXM", GPUCount: 4, GPUMemoryMiB: 81559, Class: market.Interruptible, USDPerGPUHour: dec("1.8025"),
 			RawPrice: dec("7.21"), RawUnit: "USD/instance-hour", Region: "Texas, US", Verified: true, Rentable: true, Reliability: 0.9999,
+			Via: "prime", Stock: "Low",
 		}},
 		"rates": {&market.Rate{
 			Meta: meta, GPU: "h100-sxm", Class: market.OnDemand, Method: "vast-wmedian", Version: 1, USDPerGPUHour: dec("1.87"),
 			P10USDPerGPUHour: dec("1.5"), P90USDPerGPUHour: dec("2.6"), Dispersion: 0.21, SampleOffers: 41, SampleGPUs: 164, SampleHosts: 22,
+			SampleProviders: 1, Constituents: []market.Constituent{{Provider: "vast", USDPerGPUHour: dec("1.87"), GPUs: 164, Offers: 41}},
 		}},
 		"signals": {&market.Signal{
 			Meta: meta, Name: "pivot_premium", Symbol: "IREN", Value: dec("12.5"), Unit: "ratio", Inputs: map[string]string{"b": "2", "a": "1"},

@@ -202,7 +202,9 @@ type Trade struct {
 	OriginalPriceUsd   string `protobuf:"bytes,10,opt,name=original_price_usd,json=originalPriceUsd,proto3" json:"original_price_usd,omitempty"`
 	OriginalSizeShares string `protobuf:"bytes,11,opt,name=original_size_shares,json=originalSizeShares,proto3" json:"original_size_shares,omitempty"`
 	// The venue's code of a cancel.
-	CancelCode    string `protobuf:"bytes,12,opt,name=cancel_code,json=cancelCode,proto3" json:"cancel_code,omitempty"`
+	CancelCode string `protobuf:"bytes,12,opt,name=cancel_code,json=cancelCode,proto3" json:"cancel_code,omitempty"`
+	// The venue's sequence number; 0: none.
+	Sequence      uint64 `protobuf:"varint,13,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -319,6 +321,13 @@ func (x *Trade) GetCancelCode() string {
 		return x.CancelCode
 	}
 	return ""
+}
+
+func (x *Trade) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
 }
 
 // QuoteBatch is a message of stream QUOTES, subject md.v1.quote.<source>.<symbol>.
@@ -572,9 +581,15 @@ type Bar struct {
 	// In units of the symbol; 0 with trade_count 0: the source gave none.
 	Volume string `protobuf:"bytes,6,opt,name=volume,proto3" json:"volume,omitempty"`
 	// Empty: not given.
-	VwapUsd       string `protobuf:"bytes,7,opt,name=vwap_usd,json=vwapUsd,proto3" json:"vwap_usd,omitempty"`
-	TradeCount    uint64 `protobuf:"varint,8,opt,name=trade_count,json=tradeCount,proto3" json:"trade_count,omitempty"`
-	Final         bool   `protobuf:"varint,9,opt,name=final,proto3" json:"final,omitempty"`
+	VwapUsd    string `protobuf:"bytes,7,opt,name=vwap_usd,json=vwapUsd,proto3" json:"vwap_usd,omitempty"`
+	TradeCount uint64 `protobuf:"varint,8,opt,name=trade_count,json=tradeCount,proto3" json:"trade_count,omitempty"`
+	Final      bool   `protobuf:"varint,9,opt,name=final,proto3" json:"final,omitempty"`
+	// pre, regular, after or overnight; empty: the whole trade date, or not told.
+	Session string `protobuf:"bytes,10,opt,name=session,proto3" json:"session,omitempty"`
+	// 2006-01-02; empty: not told.
+	TradeDate string `protobuf:"bytes,11,opt,name=trade_date,json=tradeDate,proto3" json:"trade_date,omitempty"`
+	// How the bar was made where we made it; empty: the source's own.
+	Method        string `protobuf:"bytes,12,opt,name=method,proto3" json:"method,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -672,12 +687,35 @@ func (x *Bar) GetFinal() bool {
 	return false
 }
 
-// HaltBatch is a message of stream HALTS, subject md.v1.halt.<source>.<symbol>.
+func (x *Bar) GetSession() string {
+	if x != nil {
+		return x.Session
+	}
+	return ""
+}
+
+func (x *Bar) GetTradeDate() string {
+	if x != nil {
+		return x.TradeDate
+	}
+	return ""
+}
+
+func (x *Bar) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+// HaltBatch is a message of stream HALTS: halts on subject md.v1.halt.<source>.<symbol>, imbalances on
+// md.v1.imbalance.<source>.<symbol>.
 type HaltBatch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Source        string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
 	Symbol        string                 `protobuf:"bytes,2,opt,name=symbol,proto3" json:"symbol,omitempty"`
 	Halts         []*Halt                `protobuf:"bytes,3,rep,name=halts,proto3" json:"halts,omitempty"`
+	Imbalances    []*Imbalance           `protobuf:"bytes,4,rep,name=imbalances,proto3" json:"imbalances,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -729,6 +767,13 @@ func (x *HaltBatch) GetSymbol() string {
 func (x *HaltBatch) GetHalts() []*Halt {
 	if x != nil {
 		return x.Halts
+	}
+	return nil
+}
+
+func (x *HaltBatch) GetImbalances() []*Imbalance {
+	if x != nil {
+		return x.Imbalances
 	}
 	return nil
 }
@@ -850,6 +895,122 @@ func (x *Halt) GetIndicator() string {
 	return ""
 }
 
+// Imbalance is what an auction lacks on one side.
+type Imbalance struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Meta  *Meta                  `protobuf:"bytes,1,opt,name=meta,proto3" json:"meta,omitempty"`
+	// The venue's exchange code; empty: not told.
+	Exchange string `protobuf:"bytes,2,opt,name=exchange,proto3" json:"exchange,omitempty"`
+	Tape     string `protobuf:"bytes,3,opt,name=tape,proto3" json:"tape,omitempty"`
+	// Reference or indicative price, USD per share; empty: not told.
+	PriceUsd string `protobuf:"bytes,4,opt,name=price_usd,json=priceUsd,proto3" json:"price_usd,omitempty"`
+	// Shares; signed, below 0: more to sell. Empty: not told.
+	ImbalanceShares string `protobuf:"bytes,5,opt,name=imbalance_shares,json=imbalanceShares,proto3" json:"imbalance_shares,omitempty"`
+	// Shares that would trade; empty: not told.
+	PairedShares string `protobuf:"bytes,6,opt,name=paired_shares,json=pairedShares,proto3" json:"paired_shares,omitempty"`
+	// Price at which the book would clear; empty: not told.
+	ClearingPriceUsd string `protobuf:"bytes,7,opt,name=clearing_price_usd,json=clearingPriceUsd,proto3" json:"clearing_price_usd,omitempty"`
+	// The venue's code of the auction: opening, closing, halt.
+	Auction string `protobuf:"bytes,8,opt,name=auction,proto3" json:"auction,omitempty"`
+	// New York wall clock of the auction as the venue writes it, such as 930.
+	AuctionTime   string `protobuf:"bytes,9,opt,name=auction_time,json=auctionTime,proto3" json:"auction_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Imbalance) Reset() {
+	*x = Imbalance{}
+	mi := &file_hashpivot_md_v1_equities_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Imbalance) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Imbalance) ProtoMessage() {}
+
+func (x *Imbalance) ProtoReflect() protoreflect.Message {
+	mi := &file_hashpivot_md_v1_equities_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Imbalance.ProtoReflect.Descriptor instead.
+func (*Imbalance) Descriptor() ([]byte, []int) {
+	return file_hashpivot_md_v1_equities_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Imbalance) GetMeta() *Meta {
+	if x != nil {
+		return x.Meta
+	}
+	return nil
+}
+
+func (x *Imbalance) GetExchange() string {
+	if x != nil {
+		return x.Exchange
+	}
+	return ""
+}
+
+func (x *Imbalance) GetTape() string {
+	if x != nil {
+		return x.Tape
+	}
+	return ""
+}
+
+func (x *Imbalance) GetPriceUsd() string {
+	if x != nil {
+		return x.PriceUsd
+	}
+	return ""
+}
+
+func (x *Imbalance) GetImbalanceShares() string {
+	if x != nil {
+		return x.ImbalanceShares
+	}
+	return ""
+}
+
+func (x *Imbalance) GetPairedShares() string {
+	if x != nil {
+		return x.PairedShares
+	}
+	return ""
+}
+
+func (x *Imbalance) GetClearingPriceUsd() string {
+	if x != nil {
+		return x.ClearingPriceUsd
+	}
+	return ""
+}
+
+func (x *Imbalance) GetAuction() string {
+	if x != nil {
+		return x.Auction
+	}
+	return ""
+}
+
+func (x *Imbalance) GetAuctionTime() string {
+	if x != nil {
+		return x.AuctionTime
+	}
+	return ""
+}
+
 var File_hashpivot_md_v1_equities_proto protoreflect.FileDescriptor
 
 const file_hashpivot_md_v1_equities_proto_rawDesc = "" +
@@ -859,7 +1020,7 @@ const file_hashpivot_md_v1_equities_proto_rawDesc = "" +
 	"TradeBatch\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
 	"\x06symbol\x18\x02 \x01(\tR\x06symbol\x12.\n" +
-	"\x06trades\x18\x03 \x03(\v2\x16.hashpivot.md.v1.TradeR\x06trades\"\xa8\x03\n" +
+	"\x06trades\x18\x03 \x03(\v2\x16.hashpivot.md.v1.TradeR\x06trades\"\xc4\x03\n" +
 	"\x05Trade\x12)\n" +
 	"\x04meta\x18\x01 \x01(\v2\x15.hashpivot.md.v1.MetaR\x04meta\x124\n" +
 	"\x06action\x18\x02 \x01(\x0e2\x1c.hashpivot.md.v1.TradeActionR\x06action\x12\x0e\n" +
@@ -878,7 +1039,8 @@ const file_hashpivot_md_v1_equities_proto_rawDesc = "" +
 	" \x01(\tR\x10originalPriceUsd\x120\n" +
 	"\x14original_size_shares\x18\v \x01(\tR\x12originalSizeShares\x12\x1f\n" +
 	"\vcancel_code\x18\f \x01(\tR\n" +
-	"cancelCode\"l\n" +
+	"cancelCode\x12\x1a\n" +
+	"\bsequence\x18\r \x01(\x04R\bsequence\"l\n" +
 	"\n" +
 	"QuoteBatch\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
@@ -900,7 +1062,7 @@ const file_hashpivot_md_v1_equities_proto_rawDesc = "" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
 	"\x06symbol\x18\x02 \x01(\tR\x06symbol\x12\x1a\n" +
 	"\binterval\x18\x03 \x01(\tR\binterval\x12(\n" +
-	"\x04bars\x18\x04 \x03(\v2\x14.hashpivot.md.v1.BarR\x04bars\"\x86\x02\n" +
+	"\x04bars\x18\x04 \x03(\v2\x14.hashpivot.md.v1.BarR\x04bars\"\xd7\x02\n" +
 	"\x03Bar\x12)\n" +
 	"\x04meta\x18\x01 \x01(\v2\x15.hashpivot.md.v1.MetaR\x04meta\x12\x19\n" +
 	"\bopen_usd\x18\x02 \x01(\tR\aopenUsd\x12\x19\n" +
@@ -911,11 +1073,19 @@ const file_hashpivot_md_v1_equities_proto_rawDesc = "" +
 	"\bvwap_usd\x18\a \x01(\tR\avwapUsd\x12\x1f\n" +
 	"\vtrade_count\x18\b \x01(\x04R\n" +
 	"tradeCount\x12\x14\n" +
-	"\x05final\x18\t \x01(\bR\x05final\"h\n" +
+	"\x05final\x18\t \x01(\bR\x05final\x12\x18\n" +
+	"\asession\x18\n" +
+	" \x01(\tR\asession\x12\x1d\n" +
+	"\n" +
+	"trade_date\x18\v \x01(\tR\ttradeDate\x12\x16\n" +
+	"\x06method\x18\f \x01(\tR\x06method\"\xa4\x01\n" +
 	"\tHaltBatch\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x16\n" +
 	"\x06symbol\x18\x02 \x01(\tR\x06symbol\x12+\n" +
-	"\x05halts\x18\x03 \x03(\v2\x15.hashpivot.md.v1.HaltR\x05halts\"\xde\x02\n" +
+	"\x05halts\x18\x03 \x03(\v2\x15.hashpivot.md.v1.HaltR\x05halts\x12:\n" +
+	"\n" +
+	"imbalances\x18\x04 \x03(\v2\x1a.hashpivot.md.v1.ImbalanceR\n" +
+	"imbalances\"\xde\x02\n" +
 	"\x04Halt\x12)\n" +
 	"\x04meta\x18\x01 \x01(\v2\x15.hashpivot.md.v1.MetaR\x04meta\x12-\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x19.hashpivot.md.v1.HaltKindR\x04kind\x12\x1f\n" +
@@ -932,7 +1102,17 @@ const file_hashpivot_md_v1_equities_proto_rawDesc = "" +
 	"limitUpUsd\x12$\n" +
 	"\x0elimit_down_usd\x18\t \x01(\tR\flimitDownUsd\x12\x1c\n" +
 	"\tindicator\x18\n" +
-	" \x01(\tR\tindicator*w\n" +
+	" \x01(\tR\tindicator\"\xbe\x02\n" +
+	"\tImbalance\x12)\n" +
+	"\x04meta\x18\x01 \x01(\v2\x15.hashpivot.md.v1.MetaR\x04meta\x12\x1a\n" +
+	"\bexchange\x18\x02 \x01(\tR\bexchange\x12\x12\n" +
+	"\x04tape\x18\x03 \x01(\tR\x04tape\x12\x1b\n" +
+	"\tprice_usd\x18\x04 \x01(\tR\bpriceUsd\x12)\n" +
+	"\x10imbalance_shares\x18\x05 \x01(\tR\x0fimbalanceShares\x12#\n" +
+	"\rpaired_shares\x18\x06 \x01(\tR\fpairedShares\x12,\n" +
+	"\x12clearing_price_usd\x18\a \x01(\tR\x10clearingPriceUsd\x12\x18\n" +
+	"\aauction\x18\b \x01(\tR\aauction\x12!\n" +
+	"\fauction_time\x18\t \x01(\tR\vauctionTime*w\n" +
 	"\vTradeAction\x12\x1c\n" +
 	"\x18TRADE_ACTION_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10TRADE_ACTION_NEW\x10\x01\x12\x1b\n" +
@@ -957,7 +1137,7 @@ func file_hashpivot_md_v1_equities_proto_rawDescGZIP() []byte {
 }
 
 var file_hashpivot_md_v1_equities_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_hashpivot_md_v1_equities_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_hashpivot_md_v1_equities_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_hashpivot_md_v1_equities_proto_goTypes = []any{
 	(TradeAction)(0),   // 0: hashpivot.md.v1.TradeAction
 	(HaltKind)(0),      // 1: hashpivot.md.v1.HaltKind
@@ -969,24 +1149,27 @@ var file_hashpivot_md_v1_equities_proto_goTypes = []any{
 	(*Bar)(nil),        // 7: hashpivot.md.v1.Bar
 	(*HaltBatch)(nil),  // 8: hashpivot.md.v1.HaltBatch
 	(*Halt)(nil),       // 9: hashpivot.md.v1.Halt
-	(*Meta)(nil),       // 10: hashpivot.md.v1.Meta
+	(*Imbalance)(nil),  // 10: hashpivot.md.v1.Imbalance
+	(*Meta)(nil),       // 11: hashpivot.md.v1.Meta
 }
 var file_hashpivot_md_v1_equities_proto_depIdxs = []int32{
 	3,  // 0: hashpivot.md.v1.TradeBatch.trades:type_name -> hashpivot.md.v1.Trade
-	10, // 1: hashpivot.md.v1.Trade.meta:type_name -> hashpivot.md.v1.Meta
+	11, // 1: hashpivot.md.v1.Trade.meta:type_name -> hashpivot.md.v1.Meta
 	0,  // 2: hashpivot.md.v1.Trade.action:type_name -> hashpivot.md.v1.TradeAction
 	5,  // 3: hashpivot.md.v1.QuoteBatch.quotes:type_name -> hashpivot.md.v1.Quote
-	10, // 4: hashpivot.md.v1.Quote.meta:type_name -> hashpivot.md.v1.Meta
+	11, // 4: hashpivot.md.v1.Quote.meta:type_name -> hashpivot.md.v1.Meta
 	7,  // 5: hashpivot.md.v1.BarBatch.bars:type_name -> hashpivot.md.v1.Bar
-	10, // 6: hashpivot.md.v1.Bar.meta:type_name -> hashpivot.md.v1.Meta
+	11, // 6: hashpivot.md.v1.Bar.meta:type_name -> hashpivot.md.v1.Meta
 	9,  // 7: hashpivot.md.v1.HaltBatch.halts:type_name -> hashpivot.md.v1.Halt
-	10, // 8: hashpivot.md.v1.Halt.meta:type_name -> hashpivot.md.v1.Meta
-	1,  // 9: hashpivot.md.v1.Halt.kind:type_name -> hashpivot.md.v1.HaltKind
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	10, // 8: hashpivot.md.v1.HaltBatch.imbalances:type_name -> hashpivot.md.v1.Imbalance
+	11, // 9: hashpivot.md.v1.Halt.meta:type_name -> hashpivot.md.v1.Meta
+	1,  // 10: hashpivot.md.v1.Halt.kind:type_name -> hashpivot.md.v1.HaltKind
+	11, // 11: hashpivot.md.v1.Imbalance.meta:type_name -> hashpivot.md.v1.Meta
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_hashpivot_md_v1_equities_proto_init() }
@@ -1001,7 +1184,7 @@ func file_hashpivot_md_v1_equities_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hashpivot_md_v1_equities_proto_rawDesc), len(file_hashpivot_md_v1_equities_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

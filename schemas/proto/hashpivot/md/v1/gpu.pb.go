@@ -163,7 +163,11 @@ type Offer struct {
 	Verified      bool   `protobuf:"varint,14,opt,name=verified,proto3" json:"verified,omitempty"`
 	Rentable      bool   `protobuf:"varint,15,opt,name=rentable,proto3" json:"rentable,omitempty"`
 	// 0 to 1; NaN: not given.
-	Reliability   float64 `protobuf:"fixed64,16,opt,name=reliability,proto3" json:"reliability,omitempty"`
+	Reliability float64 `protobuf:"fixed64,16,opt,name=reliability,proto3" json:"reliability,omitempty"`
+	// The marketplace that resells the provider's GPUs; empty: the provider itself.
+	Via string `protobuf:"bytes,17,opt,name=via,proto3" json:"via,omitempty"`
+	// The upstream's word for how many are left; empty: not told.
+	Stock         string `protobuf:"bytes,18,opt,name=stock,proto3" json:"stock,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -310,6 +314,20 @@ func (x *Offer) GetReliability() float64 {
 	return 0
 }
 
+func (x *Offer) GetVia() string {
+	if x != nil {
+		return x.Via
+	}
+	return ""
+}
+
+func (x *Offer) GetStock() string {
+	if x != nil {
+		return x.Stock
+	}
+	return ""
+}
+
 // RateBatch is a message of stream RATES, subject md.v1.gpu.rate.<gpu>.<class>.
 type RateBatch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -389,10 +407,13 @@ type Rate struct {
 	P10UsdPerGpuHour string `protobuf:"bytes,5,opt,name=p10_usd_per_gpu_hour,json=p10UsdPerGpuHour,proto3" json:"p10_usd_per_gpu_hour,omitempty"`
 	P90UsdPerGpuHour string `protobuf:"bytes,6,opt,name=p90_usd_per_gpu_hour,json=p90UsdPerGpuHour,proto3" json:"p90_usd_per_gpu_hour,omitempty"`
 	// Interquartile range over the median; NaN: not given.
-	Dispersion    float64 `protobuf:"fixed64,7,opt,name=dispersion,proto3" json:"dispersion,omitempty"`
-	SampleOffers  uint32  `protobuf:"varint,8,opt,name=sample_offers,json=sampleOffers,proto3" json:"sample_offers,omitempty"`
-	SampleGpus    uint32  `protobuf:"varint,9,opt,name=sample_gpus,json=sampleGpus,proto3" json:"sample_gpus,omitempty"`
-	SampleHosts   uint32  `protobuf:"varint,10,opt,name=sample_hosts,json=sampleHosts,proto3" json:"sample_hosts,omitempty"`
+	Dispersion      float64 `protobuf:"fixed64,7,opt,name=dispersion,proto3" json:"dispersion,omitempty"`
+	SampleOffers    uint32  `protobuf:"varint,8,opt,name=sample_offers,json=sampleOffers,proto3" json:"sample_offers,omitempty"`
+	SampleGpus      uint32  `protobuf:"varint,9,opt,name=sample_gpus,json=sampleGpus,proto3" json:"sample_gpus,omitempty"`
+	SampleHosts     uint32  `protobuf:"varint,10,opt,name=sample_hosts,json=sampleHosts,proto3" json:"sample_hosts,omitempty"`
+	SampleProviders uint32  `protobuf:"varint,11,opt,name=sample_providers,json=sampleProviders,proto3" json:"sample_providers,omitempty"`
+	// By provider, sorted: the prices that the value was made of.
+	Constituents  []*Constituent `protobuf:"bytes,12,rep,name=constituents,proto3" json:"constituents,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -497,6 +518,88 @@ func (x *Rate) GetSampleHosts() uint32 {
 	return 0
 }
 
+func (x *Rate) GetSampleProviders() uint32 {
+	if x != nil {
+		return x.SampleProviders
+	}
+	return 0
+}
+
+func (x *Rate) GetConstituents() []*Constituent {
+	if x != nil {
+		return x.Constituents
+	}
+	return nil
+}
+
+type Constituent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Provider      string                 `protobuf:"bytes,1,opt,name=provider,proto3" json:"provider,omitempty"`
+	UsdPerGpuHour string                 `protobuf:"bytes,2,opt,name=usd_per_gpu_hour,json=usdPerGpuHour,proto3" json:"usd_per_gpu_hour,omitempty"`
+	Gpus          uint32                 `protobuf:"varint,3,opt,name=gpus,proto3" json:"gpus,omitempty"`
+	Offers        uint32                 `protobuf:"varint,4,opt,name=offers,proto3" json:"offers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Constituent) Reset() {
+	*x = Constituent{}
+	mi := &file_hashpivot_md_v1_gpu_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Constituent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Constituent) ProtoMessage() {}
+
+func (x *Constituent) ProtoReflect() protoreflect.Message {
+	mi := &file_hashpivot_md_v1_gpu_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Constituent.ProtoReflect.Descriptor instead.
+func (*Constituent) Descriptor() ([]byte, []int) {
+	return file_hashpivot_md_v1_gpu_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Constituent) GetProvider() string {
+	if x != nil {
+		return x.Provider
+	}
+	return ""
+}
+
+func (x *Constituent) GetUsdPerGpuHour() string {
+	if x != nil {
+		return x.UsdPerGpuHour
+	}
+	return ""
+}
+
+func (x *Constituent) GetGpus() uint32 {
+	if x != nil {
+		return x.Gpus
+	}
+	return 0
+}
+
+func (x *Constituent) GetOffers() uint32 {
+	if x != nil {
+		return x.Offers
+	}
+	return 0
+}
+
 // SignalBatch is a message of stream SIGNALS, subject md.v1.signal.<name>.<symbol>.
 type SignalBatch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -510,7 +613,7 @@ type SignalBatch struct {
 
 func (x *SignalBatch) Reset() {
 	*x = SignalBatch{}
-	mi := &file_hashpivot_md_v1_gpu_proto_msgTypes[4]
+	mi := &file_hashpivot_md_v1_gpu_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -522,7 +625,7 @@ func (x *SignalBatch) String() string {
 func (*SignalBatch) ProtoMessage() {}
 
 func (x *SignalBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_hashpivot_md_v1_gpu_proto_msgTypes[4]
+	mi := &file_hashpivot_md_v1_gpu_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -535,7 +638,7 @@ func (x *SignalBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalBatch.ProtoReflect.Descriptor instead.
 func (*SignalBatch) Descriptor() ([]byte, []int) {
-	return file_hashpivot_md_v1_gpu_proto_rawDescGZIP(), []int{4}
+	return file_hashpivot_md_v1_gpu_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SignalBatch) GetSource() string {
@@ -579,7 +682,7 @@ type Signal struct {
 
 func (x *Signal) Reset() {
 	*x = Signal{}
-	mi := &file_hashpivot_md_v1_gpu_proto_msgTypes[5]
+	mi := &file_hashpivot_md_v1_gpu_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -591,7 +694,7 @@ func (x *Signal) String() string {
 func (*Signal) ProtoMessage() {}
 
 func (x *Signal) ProtoReflect() protoreflect.Message {
-	mi := &file_hashpivot_md_v1_gpu_proto_msgTypes[5]
+	mi := &file_hashpivot_md_v1_gpu_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -604,7 +707,7 @@ func (x *Signal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Signal.ProtoReflect.Descriptor instead.
 func (*Signal) Descriptor() ([]byte, []int) {
-	return file_hashpivot_md_v1_gpu_proto_rawDescGZIP(), []int{5}
+	return file_hashpivot_md_v1_gpu_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Signal) GetMeta() *Meta {
@@ -645,7 +748,7 @@ type SignalInput struct {
 
 func (x *SignalInput) Reset() {
 	*x = SignalInput{}
-	mi := &file_hashpivot_md_v1_gpu_proto_msgTypes[6]
+	mi := &file_hashpivot_md_v1_gpu_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -657,7 +760,7 @@ func (x *SignalInput) String() string {
 func (*SignalInput) ProtoMessage() {}
 
 func (x *SignalInput) ProtoReflect() protoreflect.Message {
-	mi := &file_hashpivot_md_v1_gpu_proto_msgTypes[6]
+	mi := &file_hashpivot_md_v1_gpu_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -670,7 +773,7 @@ func (x *SignalInput) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignalInput.ProtoReflect.Descriptor instead.
 func (*SignalInput) Descriptor() ([]byte, []int) {
-	return file_hashpivot_md_v1_gpu_proto_rawDescGZIP(), []int{6}
+	return file_hashpivot_md_v1_gpu_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SignalInput) GetName() string {
@@ -697,7 +800,7 @@ const file_hashpivot_md_v1_gpu_proto_rawDesc = "" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\tR\bprovider\x12\x10\n" +
 	"\x03gpu\x18\x03 \x01(\tR\x03gpu\x12.\n" +
-	"\x06offers\x18\x04 \x03(\v2\x16.hashpivot.md.v1.OfferR\x06offers\"\x82\x04\n" +
+	"\x06offers\x18\x04 \x03(\v2\x16.hashpivot.md.v1.OfferR\x06offers\"\xaa\x04\n" +
 	"\x05Offer\x12)\n" +
 	"\x04meta\x18\x01 \x01(\v2\x15.hashpivot.md.v1.MetaR\x04meta\x124\n" +
 	"\x06action\x18\x02 \x01(\x0e2\x1c.hashpivot.md.v1.OfferActionR\x06action\x12\x19\n" +
@@ -716,12 +819,14 @@ const file_hashpivot_md_v1_gpu_proto_rawDesc = "" +
 	"\x06region\x18\r \x01(\tR\x06region\x12\x1a\n" +
 	"\bverified\x18\x0e \x01(\bR\bverified\x12\x1a\n" +
 	"\brentable\x18\x0f \x01(\bR\brentable\x12 \n" +
-	"\vreliability\x18\x10 \x01(\x01R\vreliability\"x\n" +
+	"\vreliability\x18\x10 \x01(\x01R\vreliability\x12\x10\n" +
+	"\x03via\x18\x11 \x01(\tR\x03via\x12\x14\n" +
+	"\x05stock\x18\x12 \x01(\tR\x05stock\"x\n" +
 	"\tRateBatch\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x10\n" +
 	"\x03gpu\x18\x02 \x01(\tR\x03gpu\x12\x14\n" +
 	"\x05class\x18\x03 \x01(\tR\x05class\x12+\n" +
-	"\x05rates\x18\x04 \x03(\v2\x15.hashpivot.md.v1.RateR\x05rates\"\xf5\x02\n" +
+	"\x05rates\x18\x04 \x03(\v2\x15.hashpivot.md.v1.RateR\x05rates\"\xe2\x03\n" +
 	"\x04Rate\x12)\n" +
 	"\x04meta\x18\x01 \x01(\v2\x15.hashpivot.md.v1.MetaR\x04meta\x12\x16\n" +
 	"\x06method\x18\x02 \x01(\tR\x06method\x12\x18\n" +
@@ -736,7 +841,14 @@ const file_hashpivot_md_v1_gpu_proto_rawDesc = "" +
 	"\vsample_gpus\x18\t \x01(\rR\n" +
 	"sampleGpus\x12!\n" +
 	"\fsample_hosts\x18\n" +
-	" \x01(\rR\vsampleHosts\"\x84\x01\n" +
+	" \x01(\rR\vsampleHosts\x12)\n" +
+	"\x10sample_providers\x18\v \x01(\rR\x0fsampleProviders\x12@\n" +
+	"\fconstituents\x18\f \x03(\v2\x1c.hashpivot.md.v1.ConstituentR\fconstituents\"~\n" +
+	"\vConstituent\x12\x1a\n" +
+	"\bprovider\x18\x01 \x01(\tR\bprovider\x12'\n" +
+	"\x10usd_per_gpu_hour\x18\x02 \x01(\tR\rusdPerGpuHour\x12\x12\n" +
+	"\x04gpus\x18\x03 \x01(\rR\x04gpus\x12\x16\n" +
+	"\x06offers\x18\x04 \x01(\rR\x06offers\"\x84\x01\n" +
 	"\vSignalBatch\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
@@ -770,32 +882,34 @@ func file_hashpivot_md_v1_gpu_proto_rawDescGZIP() []byte {
 }
 
 var file_hashpivot_md_v1_gpu_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_hashpivot_md_v1_gpu_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_hashpivot_md_v1_gpu_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_hashpivot_md_v1_gpu_proto_goTypes = []any{
 	(OfferAction)(0),    // 0: hashpivot.md.v1.OfferAction
 	(*OfferBatch)(nil),  // 1: hashpivot.md.v1.OfferBatch
 	(*Offer)(nil),       // 2: hashpivot.md.v1.Offer
 	(*RateBatch)(nil),   // 3: hashpivot.md.v1.RateBatch
 	(*Rate)(nil),        // 4: hashpivot.md.v1.Rate
-	(*SignalBatch)(nil), // 5: hashpivot.md.v1.SignalBatch
-	(*Signal)(nil),      // 6: hashpivot.md.v1.Signal
-	(*SignalInput)(nil), // 7: hashpivot.md.v1.SignalInput
-	(*Meta)(nil),        // 8: hashpivot.md.v1.Meta
+	(*Constituent)(nil), // 5: hashpivot.md.v1.Constituent
+	(*SignalBatch)(nil), // 6: hashpivot.md.v1.SignalBatch
+	(*Signal)(nil),      // 7: hashpivot.md.v1.Signal
+	(*SignalInput)(nil), // 8: hashpivot.md.v1.SignalInput
+	(*Meta)(nil),        // 9: hashpivot.md.v1.Meta
 }
 var file_hashpivot_md_v1_gpu_proto_depIdxs = []int32{
 	2, // 0: hashpivot.md.v1.OfferBatch.offers:type_name -> hashpivot.md.v1.Offer
-	8, // 1: hashpivot.md.v1.Offer.meta:type_name -> hashpivot.md.v1.Meta
+	9, // 1: hashpivot.md.v1.Offer.meta:type_name -> hashpivot.md.v1.Meta
 	0, // 2: hashpivot.md.v1.Offer.action:type_name -> hashpivot.md.v1.OfferAction
 	4, // 3: hashpivot.md.v1.RateBatch.rates:type_name -> hashpivot.md.v1.Rate
-	8, // 4: hashpivot.md.v1.Rate.meta:type_name -> hashpivot.md.v1.Meta
-	6, // 5: hashpivot.md.v1.SignalBatch.signals:type_name -> hashpivot.md.v1.Signal
-	8, // 6: hashpivot.md.v1.Signal.meta:type_name -> hashpivot.md.v1.Meta
-	7, // 7: hashpivot.md.v1.Signal.inputs:type_name -> hashpivot.md.v1.SignalInput
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	9, // 4: hashpivot.md.v1.Rate.meta:type_name -> hashpivot.md.v1.Meta
+	5, // 5: hashpivot.md.v1.Rate.constituents:type_name -> hashpivot.md.v1.Constituent
+	7, // 6: hashpivot.md.v1.SignalBatch.signals:type_name -> hashpivot.md.v1.Signal
+	9, // 7: hashpivot.md.v1.Signal.meta:type_name -> hashpivot.md.v1.Meta
+	8, // 8: hashpivot.md.v1.Signal.inputs:type_name -> hashpivot.md.v1.SignalInput
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_hashpivot_md_v1_gpu_proto_init() }
@@ -810,7 +924,7 @@ func file_hashpivot_md_v1_gpu_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hashpivot_md_v1_gpu_proto_rawDesc), len(file_hashpivot_md_v1_gpu_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -661,7 +661,11 @@ type Hashprice struct {
 	HashpriceSat string `protobuf:"bytes,11,opt,name=hashprice_sat,json=hashpriceSat,proto3" json:"hashprice_sat,omitempty"`
 	HashpriceUsd string `protobuf:"bytes,12,opt,name=hashprice_usd,json=hashpriceUsd,proto3" json:"hashprice_usd,omitempty"`
 	// Network hashrate that the difficulty implies, EH/s.
-	NetworkEhs    string `protobuf:"bytes,13,opt,name=network_ehs,json=networkEhs,proto3" json:"network_ehs,omitempty"`
+	NetworkEhs string `protobuf:"bytes,13,opt,name=network_ehs,json=networkEhs,proto3" json:"network_ehs,omitempty"`
+	// By name, sorted: further inputs, such as the prices that a median was made of.
+	Inputs []*HashpriceInput `protobuf:"bytes,14,rep,name=inputs,proto3" json:"inputs,omitempty"`
+	// Told by the source and not computed by us; its components may be absent.
+	Published     bool `protobuf:"varint,15,opt,name=published,proto3" json:"published,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -787,6 +791,72 @@ func (x *Hashprice) GetNetworkEhs() string {
 	return ""
 }
 
+func (x *Hashprice) GetInputs() []*HashpriceInput {
+	if x != nil {
+		return x.Inputs
+	}
+	return nil
+}
+
+func (x *Hashprice) GetPublished() bool {
+	if x != nil {
+		return x.Published
+	}
+	return false
+}
+
+type HashpriceInput struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HashpriceInput) Reset() {
+	*x = HashpriceInput{}
+	mi := &file_hashpivot_md_v1_network_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HashpriceInput) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HashpriceInput) ProtoMessage() {}
+
+func (x *HashpriceInput) ProtoReflect() protoreflect.Message {
+	mi := &file_hashpivot_md_v1_network_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HashpriceInput.ProtoReflect.Descriptor instead.
+func (*HashpriceInput) Descriptor() ([]byte, []int) {
+	return file_hashpivot_md_v1_network_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *HashpriceInput) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *HashpriceInput) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
 var File_hashpivot_md_v1_network_proto protoreflect.FileDescriptor
 
 const file_hashpivot_md_v1_network_proto_rawDesc = "" +
@@ -852,7 +922,7 @@ const file_hashpivot_md_v1_network_proto_rawDesc = "" +
 	"\x06method\x18\x02 \x01(\tR\x06method\x12:\n" +
 	"\n" +
 	"hashprices\x18\x03 \x03(\v2\x1a.hashpivot.md.v1.HashpriceR\n" +
-	"hashprices\"\xd3\x03\n" +
+	"hashprices\"\xaa\x04\n" +
 	"\tHashprice\x12)\n" +
 	"\x04meta\x18\x01 \x01(\v2\x15.hashpivot.md.v1.MetaR\x04meta\x12\x16\n" +
 	"\x06height\x18\x02 \x01(\x04R\x06height\x12\x1e\n" +
@@ -871,7 +941,12 @@ const file_hashpivot_md_v1_network_proto_rawDesc = "" +
 	"\rhashprice_sat\x18\v \x01(\tR\fhashpriceSat\x12#\n" +
 	"\rhashprice_usd\x18\f \x01(\tR\fhashpriceUsd\x12\x1f\n" +
 	"\vnetwork_ehs\x18\r \x01(\tR\n" +
-	"networkEhsB\xc4\x01\n" +
+	"networkEhs\x127\n" +
+	"\x06inputs\x18\x0e \x03(\v2\x1f.hashpivot.md.v1.HashpriceInputR\x06inputs\x12\x1c\n" +
+	"\tpublished\x18\x0f \x01(\bR\tpublished\":\n" +
+	"\x0eHashpriceInput\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05valueB\xc4\x01\n" +
 	"\x13com.hashpivot.md.v1B\fNetworkProtoP\x01ZAgithub.com/hashpivot/hashpivot/schemas/proto/hashpivot/md/v1;mdv1\xa2\x02\x03HMX\xaa\x02\x0fHashpivot.Md.V1\xca\x02\x0fHashpivot\\Md\\V1\xe2\x02\x1bHashpivot\\Md\\V1\\GPBMetadata\xea\x02\x11Hashpivot::Md::V1b\x06proto3"
 
 var (
@@ -886,7 +961,7 @@ func file_hashpivot_md_v1_network_proto_rawDescGZIP() []byte {
 	return file_hashpivot_md_v1_network_proto_rawDescData
 }
 
-var file_hashpivot_md_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_hashpivot_md_v1_network_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_hashpivot_md_v1_network_proto_goTypes = []any{
 	(*NetworkBatch)(nil),   // 0: hashpivot.md.v1.NetworkBatch
 	(*NetworkEvent)(nil),   // 1: hashpivot.md.v1.NetworkEvent
@@ -896,7 +971,8 @@ var file_hashpivot_md_v1_network_proto_goTypes = []any{
 	(*BtcPrice)(nil),       // 5: hashpivot.md.v1.BtcPrice
 	(*HashpriceBatch)(nil), // 6: hashpivot.md.v1.HashpriceBatch
 	(*Hashprice)(nil),      // 7: hashpivot.md.v1.Hashprice
-	(*Meta)(nil),           // 8: hashpivot.md.v1.Meta
+	(*HashpriceInput)(nil), // 8: hashpivot.md.v1.HashpriceInput
+	(*Meta)(nil),           // 9: hashpivot.md.v1.Meta
 }
 var file_hashpivot_md_v1_network_proto_depIdxs = []int32{
 	1,  // 0: hashpivot.md.v1.NetworkBatch.events:type_name -> hashpivot.md.v1.NetworkEvent
@@ -904,17 +980,18 @@ var file_hashpivot_md_v1_network_proto_depIdxs = []int32{
 	3,  // 2: hashpivot.md.v1.NetworkEvent.difficulty:type_name -> hashpivot.md.v1.Difficulty
 	4,  // 3: hashpivot.md.v1.NetworkEvent.fees:type_name -> hashpivot.md.v1.Fees
 	5,  // 4: hashpivot.md.v1.NetworkEvent.btc_price:type_name -> hashpivot.md.v1.BtcPrice
-	8,  // 5: hashpivot.md.v1.Block.meta:type_name -> hashpivot.md.v1.Meta
-	8,  // 6: hashpivot.md.v1.Difficulty.meta:type_name -> hashpivot.md.v1.Meta
-	8,  // 7: hashpivot.md.v1.Fees.meta:type_name -> hashpivot.md.v1.Meta
-	8,  // 8: hashpivot.md.v1.BtcPrice.meta:type_name -> hashpivot.md.v1.Meta
+	9,  // 5: hashpivot.md.v1.Block.meta:type_name -> hashpivot.md.v1.Meta
+	9,  // 6: hashpivot.md.v1.Difficulty.meta:type_name -> hashpivot.md.v1.Meta
+	9,  // 7: hashpivot.md.v1.Fees.meta:type_name -> hashpivot.md.v1.Meta
+	9,  // 8: hashpivot.md.v1.BtcPrice.meta:type_name -> hashpivot.md.v1.Meta
 	7,  // 9: hashpivot.md.v1.HashpriceBatch.hashprices:type_name -> hashpivot.md.v1.Hashprice
-	8,  // 10: hashpivot.md.v1.Hashprice.meta:type_name -> hashpivot.md.v1.Meta
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	9,  // 10: hashpivot.md.v1.Hashprice.meta:type_name -> hashpivot.md.v1.Meta
+	8,  // 11: hashpivot.md.v1.Hashprice.inputs:type_name -> hashpivot.md.v1.HashpriceInput
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_hashpivot_md_v1_network_proto_init() }
@@ -935,7 +1012,7 @@ func file_hashpivot_md_v1_network_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_hashpivot_md_v1_network_proto_rawDesc), len(file_hashpivot_md_v1_network_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
