@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/vmihailenco/msgpack/v5"
+
+	"github.com/hashpivot/hashpivot/pkg/sim/tape"
 )
 
 // appendDecimal writes n / 10^scale as a JSON number without trailing zeros.
@@ -73,123 +75,123 @@ func appendTime(b []byte, ns int64) []byte {
 }
 
 // statusText of a halt or a resumption, as the UTP tape words it.
-func (t *tick) statusText() (sc, sm, rc, rm string) {
-	if t.resumed {
+func statusText(t *tape.Tick) (sc, sm, rc, rm string) {
+	if t.Resumed {
 		return "T", "Trading Resumption", "LUDP", "Volatility Trading Pause"
 	}
 	return "P", "Volatility Trading Pause", "LUDP", "Volatility Trading Pause"
 }
 
 // appendTick writes a message of the stream as a JSON object.
-func appendTick(b []byte, t *tick) []byte {
+func appendTick(b []byte, t *tape.Tick) []byte {
 	b = append(b, `{"T":"`...)
-	b = append(b, t.kind)
+	b = append(b, t.Kind)
 	b = append(b, '"')
-	b = appendText(b, "S", t.s.symbol)
-	switch t.kind {
+	b = appendText(b, "S", t.Security.Symbol)
+	switch t.Kind {
 	case 't':
-		b = appendInt(b, "i", int64(t.id))
-		b = appendText(b, "x", string(t.ex))
-		b = appendPrice(b, "p", t.price)
-		b = appendInt(b, "s", t.size)
-		b = appendTime(b, t.at)
-		b = appendList(b, "c", t.cond)
+		b = appendInt(b, "i", int64(t.ID))
+		b = appendText(b, "x", string(t.Exchange))
+		b = appendPrice(b, "p", t.Price)
+		b = appendInt(b, "s", t.Size)
+		b = appendTime(b, t.At)
+		b = appendList(b, "c", t.Conditions)
 	case 'q':
-		b = appendText(b, "bx", string(t.ex))
-		b = appendPrice(b, "bp", t.price)
-		b = appendInt(b, "bs", t.size)
-		b = appendText(b, "ax", string(t.askEx))
-		b = appendPrice(b, "ap", t.ask)
-		b = appendInt(b, "as", t.askSize)
-		b = appendTime(b, t.at)
-		b = appendList(b, "c", t.cond)
+		b = appendText(b, "bx", string(t.Exchange))
+		b = appendPrice(b, "bp", t.Price)
+		b = appendInt(b, "bs", t.Size)
+		b = appendText(b, "ax", string(t.AskExchange))
+		b = appendPrice(b, "ap", t.Ask)
+		b = appendInt(b, "as", t.AskSize)
+		b = appendTime(b, t.At)
+		b = appendList(b, "c", t.Conditions)
 	case 'x':
-		b = appendInt(b, "i", int64(t.id))
-		b = appendText(b, "x", string(t.ex))
-		b = appendPrice(b, "p", t.price)
-		b = appendInt(b, "s", t.size)
+		b = appendInt(b, "i", int64(t.ID))
+		b = appendText(b, "x", string(t.Exchange))
+		b = appendPrice(b, "p", t.Price)
+		b = appendInt(b, "s", t.Size)
 		b = appendText(b, "a", "C")
-		b = appendTime(b, t.told)
+		b = appendTime(b, t.ToldAt)
 	case 'c':
-		b = appendText(b, "x", string(t.ex))
-		b = appendInt(b, "oi", int64(t.id))
-		b = appendPrice(b, "op", t.price)
-		b = appendInt(b, "os", t.size)
-		b = appendList(b, "oc", t.cond)
-		b = appendInt(b, "ci", int64(t.toID))
-		b = appendPrice(b, "cp", t.to)
-		b = appendInt(b, "cs", t.size)
-		b = appendList(b, "cc", t.cond)
-		b = appendTime(b, t.told)
+		b = appendText(b, "x", string(t.Exchange))
+		b = appendInt(b, "oi", int64(t.ID))
+		b = appendPrice(b, "op", t.Price)
+		b = appendInt(b, "os", t.Size)
+		b = appendList(b, "oc", t.Conditions)
+		b = appendInt(b, "ci", int64(t.CorrectedID))
+		b = appendPrice(b, "cp", t.CorrectedPrice)
+		b = appendInt(b, "cs", t.Size)
+		b = appendList(b, "cc", t.Conditions)
+		b = appendTime(b, t.ToldAt)
 	case 's':
-		sc, sm, rc, rm := t.statusText()
+		sc, sm, rc, rm := statusText(t)
 		b = appendText(b, "sc", sc)
 		b = appendText(b, "sm", sm)
 		b = appendText(b, "rc", rc)
 		b = appendText(b, "rm", rm)
-		b = appendTime(b, t.at)
+		b = appendTime(b, t.At)
 	case 'l':
-		b = appendPrice(b, "u", t.price)
-		b = appendPrice(b, "d", t.ask)
+		b = appendPrice(b, "u", t.Price)
+		b = appendPrice(b, "d", t.Ask)
 		b = appendText(b, "i", "B")
-		b = appendTime(b, t.at)
+		b = appendTime(b, t.At)
 	}
-	b = appendText(b, "z", t.s.tape)
+	b = appendText(b, "z", t.Security.Tape)
 	return append(b, '}')
 }
 
 // appendBarFields writes a bar's fields behind an opened object that has a field already.
-func appendBarFields(b []byte, x *bar) []byte {
-	b = appendPrice(b, "o", x.o)
-	b = appendPrice(b, "h", x.h)
-	b = appendPrice(b, "l", x.l)
-	b = appendPrice(b, "c", x.c)
-	b = appendInt(b, "v", x.v)
-	b = appendInt(b, "n", x.n)
+func appendBarFields(b []byte, x *tape.Bar) []byte {
+	b = appendPrice(b, "o", x.O)
+	b = appendPrice(b, "h", x.H)
+	b = appendPrice(b, "l", x.L)
+	b = appendPrice(b, "c", x.C)
+	b = appendInt(b, "v", x.V)
+	b = appendInt(b, "n", x.N)
 	b = append(b, `,"vw":`...)
-	return appendDecimal(b, x.vw, 6)
+	return appendDecimal(b, x.VW, 6)
 }
 
-func appendBar(b []byte, kind byte, s *security, x *bar) []byte {
+func appendBar(b []byte, kind byte, s *tape.Security, x *tape.Bar) []byte {
 	b = append(b, `{"T":"`...)
 	b = append(b, kind)
 	b = append(b, '"')
-	b = appendText(b, "S", s.symbol)
+	b = appendText(b, "S", s.Symbol)
 	b = appendBarFields(b, x)
-	b = appendTime(b, x.at)
+	b = appendTime(b, x.At)
 	return append(b, '}')
 }
 
 // appendTold writes a print as REST does.
-func appendTold(b []byte, t *told) []byte {
+func appendTold(b []byte, t *tape.Told) []byte {
 	b = append(b, `{"z":"`...)
-	b = append(b, t.s.tape...)
+	b = append(b, t.Security.Tape...)
 	b = append(b, '"')
-	b = appendTime(b, t.at)
-	b = appendText(b, "x", string(t.ex))
-	b = appendPrice(b, "p", t.price)
-	b = appendInt(b, "s", t.size)
-	b = appendList(b, "c", t.cond)
-	b = appendInt(b, "i", int64(t.id))
-	if t.u != "" {
-		b = appendText(b, "u", t.u)
+	b = appendTime(b, t.At)
+	b = appendText(b, "x", string(t.Exchange))
+	b = appendPrice(b, "p", t.Price)
+	b = appendInt(b, "s", t.Size)
+	b = appendList(b, "c", t.Conditions)
+	b = appendInt(b, "i", int64(t.ID))
+	if t.Update != "" {
+		b = appendText(b, "u", t.Update)
 	}
 	return append(b, '}')
 }
 
 // appendToldQuote writes a quote as REST does.
-func appendToldQuote(b []byte, t *tick) []byte {
+func appendToldQuote(b []byte, t *tape.Tick) []byte {
 	b = append(b, `{"z":"`...)
-	b = append(b, t.s.tape...)
+	b = append(b, t.Security.Tape...)
 	b = append(b, '"')
-	b = appendTime(b, t.at)
-	b = appendText(b, "ax", string(t.askEx))
-	b = appendPrice(b, "ap", t.ask)
-	b = appendInt(b, "as", t.askSize)
-	b = appendText(b, "bx", string(t.ex))
-	b = appendPrice(b, "bp", t.price)
-	b = appendInt(b, "bs", t.size)
-	b = appendList(b, "c", t.cond)
+	b = appendTime(b, t.At)
+	b = appendText(b, "ax", string(t.AskExchange))
+	b = appendPrice(b, "ap", t.Ask)
+	b = appendInt(b, "as", t.AskSize)
+	b = appendText(b, "bx", string(t.Exchange))
+	b = appendPrice(b, "bp", t.Price)
+	b = appendInt(b, "bs", t.Size)
+	b = appendList(b, "c", t.Conditions)
 	return append(b, '}')
 }
 
@@ -222,31 +224,31 @@ func must(err error) {
 	}
 }
 
-func dollars(units int64) float64 { return float64(units) / unit }
+func dollars(units int64) float64 { return float64(units) / tape.Unit }
 func stamp(ns int64) time.Time    { return time.Unix(0, ns).UTC() }
 
-func (p *packer) tick(t *tick) []byte {
-	T, S, at, z := string(t.kind), t.s.symbol, stamp(t.at), t.s.tape
-	switch t.kind {
+func (p *packer) tick(t *tape.Tick) []byte {
+	T, S, at, z := string(t.Kind), t.Security.Symbol, stamp(t.At), t.Security.Tape
+	switch t.Kind {
 	case 't':
-		return p.pack("T", T, "S", S, "i", t.id, "x", string(t.ex), "p", dollars(t.price), "s", t.size, "t", at, "c", t.cond, "z", z, "r", at)
+		return p.pack("T", T, "S", S, "i", t.ID, "x", string(t.Exchange), "p", dollars(t.Price), "s", t.Size, "t", at, "c", t.Conditions, "z", z, "r", at)
 	case 'q':
-		return p.pack("T", T, "S", S, "bx", string(t.ex), "bp", dollars(t.price), "bs", t.size, "ax", string(t.askEx), "ap", dollars(t.ask), "as", t.askSize,
-			"t", at, "c", t.cond, "z", z)
+		return p.pack("T", T, "S", S, "bx", string(t.Exchange), "bp", dollars(t.Price), "bs", t.Size, "ax", string(t.AskExchange), "ap", dollars(t.Ask), "as", t.AskSize,
+			"t", at, "c", t.Conditions, "z", z)
 	case 'x':
-		return p.pack("T", T, "S", S, "i", t.id, "x", string(t.ex), "p", dollars(t.price), "s", t.size, "a", "C", "t", stamp(t.told), "z", z)
+		return p.pack("T", T, "S", S, "i", t.ID, "x", string(t.Exchange), "p", dollars(t.Price), "s", t.Size, "a", "C", "t", stamp(t.ToldAt), "z", z)
 	case 'c':
-		return p.pack("T", T, "S", S, "x", string(t.ex), "oi", t.id, "op", dollars(t.price), "os", t.size, "oc", t.cond,
-			"ci", t.toID, "cp", dollars(t.to), "cs", t.size, "cc", t.cond, "t", stamp(t.told), "z", z)
+		return p.pack("T", T, "S", S, "x", string(t.Exchange), "oi", t.ID, "op", dollars(t.Price), "os", t.Size, "oc", t.Conditions,
+			"ci", t.CorrectedID, "cp", dollars(t.CorrectedPrice), "cs", t.Size, "cc", t.Conditions, "t", stamp(t.ToldAt), "z", z)
 	case 's':
-		sc, sm, rc, rm := t.statusText()
+		sc, sm, rc, rm := statusText(t)
 		return p.pack("T", T, "S", S, "sc", sc, "sm", sm, "rc", rc, "rm", rm, "t", at, "z", z)
 	default:
-		return p.pack("T", T, "S", S, "u", dollars(t.price), "d", dollars(t.ask), "i", "B", "t", at, "z", z)
+		return p.pack("T", T, "S", S, "u", dollars(t.Price), "d", dollars(t.Ask), "i", "B", "t", at, "z", z)
 	}
 }
 
-func (p *packer) bar(kind byte, s *security, x *bar) []byte {
-	return p.pack("T", string(kind), "S", s.symbol, "o", dollars(x.o), "h", dollars(x.h), "l", dollars(x.l), "c", dollars(x.c), "v", x.v, "n", x.n,
-		"vw", float64(x.vw)/1e6, "t", stamp(x.at))
+func (p *packer) bar(kind byte, s *tape.Security, x *tape.Bar) []byte {
+	return p.pack("T", string(kind), "S", s.Symbol, "o", dollars(x.O), "h", dollars(x.H), "l", dollars(x.L), "c", dollars(x.C), "v", x.V, "n", x.N,
+		"vw", float64(x.VW)/1e6, "t", stamp(x.At))
 }

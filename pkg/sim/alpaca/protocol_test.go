@@ -16,6 +16,8 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/vmihailenco/msgpack/v5"
+
+	"github.com/hashpivot/hashpivot/pkg/sim/tape"
 )
 
 func listen(t *testing.T, cfg Config) (*Server, string) {
@@ -363,7 +365,7 @@ func TestShapesAreThoseOfTheVenue(t *testing.T) {
 		}
 	}
 	s := still(t, Config{Rate: 400, FaultEvery: 5})
-	now := firstBucket + 2*perMinute
+	now := firstBucket + 2*tape.PerMinute
 	got := map[string]map[string]bool{"trades": {}, "quotes": {}, "bars": {}}
 	note := func(name string, text []byte) {
 		var rec map[string]any
@@ -374,19 +376,19 @@ func TestShapesAreThoseOfTheVenue(t *testing.T) {
 			got[name][key] = true
 		}
 	}
-	sec := s.gen.symbols[0]
+	sec := s.gen.Securities[0]
 	for b := firstBucket; b < now; b++ {
-		_, prints := s.gen.trades(sec, b, now, nil, nil)
+		_, prints := s.gen.Prints(sec, b, now, nil, nil)
 		for i := range prints {
 			note("trades", appendTold(nil, &prints[i]))
 		}
-		for _, q := range s.gen.made(sec, b, nil) {
-			if q.kind == 'q' {
+		for _, q := range s.gen.Made(sec, b, nil) {
+			if q.Kind == 'q' {
 				note("quotes", appendToldQuote(nil, &q))
 			}
 		}
 	}
-	x, _ := s.gen.minuteBar(sec, firstBucket, now)
+	x, _ := s.gen.MinuteBar(sec, firstBucket, now)
 	note("bars", barRow(&x).json)
 	for name := range want {
 		if fmt.Sprint(want[name]) != fmt.Sprint(got[name]) {

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hashpivot/hashpivot/pkg/sim/tape"
 )
 
 // query of the history, its common parameters parsed.
@@ -247,8 +249,8 @@ func page(name string, q query, rows func(symbol string, from position, limit in
 // tickSpan is the buckets of a query, cut to what the simulator tells.
 func (s *Server) tickSpan(from position, end time.Time) (first, last, now int64) {
 	now = s.done.Load()
-	first = max(from.at/int64(bucket), now-int64(s.cfg.TickHistory/bucket))
-	return first, min(bucketOf(end), now), now
+	first = max(from.at/int64(tape.Bucket), now-int64(s.cfg.TickHistory/tape.Bucket))
+	return first, min(tape.BucketOf(end), now), now
 }
 
 func (s *Server) serveTrades(q query) ([]byte, *apiError) {
@@ -256,22 +258,22 @@ func (s *Server) serveTrades(q query) ([]byte, *apiError) {
 		if s.rec != nil {
 			return nil // no prints were recorded
 		}
-		sec := s.gen.security(symbol)
+		sec := s.gen.Security(symbol)
 		if sec == nil {
 			return nil
 		}
-		var scratch []tick
-		var prints []told
+		var scratch []tape.Tick
+		var prints []tape.Told
 		end := q.end.UnixNano()
 		first, last, now := s.tickSpan(from, q.end)
 		for b := first; b <= last; b++ {
-			scratch, prints = s.gen.trades(sec, b, now, scratch, prints[:0])
+			scratch, prints = s.gen.Prints(sec, b, now, scratch, prints[:0])
 			for i := range prints {
 				p := &prints[i]
-				if p.at < from.at || p.at == from.at && p.id < from.id || p.at > end {
+				if p.At < from.at || p.At == from.at && p.ID < from.id || p.At > end {
 					continue
 				}
-				out = append(out, row{p.at, p.id, appendTold(nil, p)})
+				out = append(out, row{p.At, p.ID, appendTold(nil, p)})
 				if len(out) == limit {
 					return out
 				}
@@ -286,19 +288,19 @@ func (s *Server) serveQuotes(q query) ([]byte, *apiError) {
 		if s.rec != nil {
 			return nil
 		}
-		sec := s.gen.security(symbol)
+		sec := s.gen.Security(symbol)
 		if sec == nil {
 			return nil
 		}
-		var scratch []tick
+		var scratch []tape.Tick
 		end := q.end.UnixNano()
 		first, last, _ := s.tickSpan(from, q.end)
 		for b := first; b <= last; b++ {
-			scratch = s.gen.made(sec, b, scratch[:0])
+			scratch = s.gen.Made(sec, b, scratch[:0])
 			for i := range scratch {
 				// A quote has no id; two of one symbol never share a time.
-				if x := &scratch[i]; x.kind == 'q' && x.at <= end && (x.at > from.at || x.at == from.at && from.id == 0) {
-					out = append(out, row{x.at, 0, appendToldQuote(nil, x)})
+				if x := &scratch[i]; x.Kind == 'q' && x.At <= end && (x.At > from.at || x.At == from.at && from.id == 0) {
+					out = append(out, row{x.At, 0, appendToldQuote(nil, x)})
 					if len(out) == limit {
 						return out
 					}
@@ -315,7 +317,7 @@ type barKey struct {
 }
 
 type cachedBar struct {
-	bar
+	tape.Bar
 	ok bool
 }
 
@@ -336,20 +338,20 @@ func (s *Server) serveBars(q query) ([]byte, *apiError) {
 	return page("bars", q, rows), nil
 }
 
-func barRow(x *bar) row {
-	b := stamp(x.at).AppendFormat([]byte(`{"t":"`), time.RFC3339Nano)
-	return row{x.at, 0, append(appendBarFields(append(b, '"'), x), '}')}
+func barRow(x *tape.Bar) row {
+	b := stamp(x.At).AppendFormat([]byte(`{"t":"`), time.RFC3339Nano)
+	return row{x.At, 0, append(appendBarFields(append(b, '"'), x), '}')}
 }
 
 func (s *Server) minuteRows(symbol string, from position, end time.Time, limit int) (out []row) {
-	sec := s.gen.security(symbol)
+	sec := s.gen.Security(symbol)
 	if sec == nil {
 		return nil
 	}
 	first, last, now := s.tickSpan(from, end)
-	first = (first + perMinute - 1) / perMinute * perMinute
-	for b := first; b <= last && b+perMinute <= now+1; b += perMinute {
-		at := b * int64(bucket)
+	first = (first + tape.PerMinute - 1) / tape.PerMinute * tape.PerMinute
+	for b := first; b <= last && b+tape.PerMinute <= now+1; b += tape.PerMinute {
+		at := b * int64(tape.Bucket)
 		if at < from.at || at == from.at && from.id > 0 {
 			continue
 		}
@@ -365,16 +367,16 @@ func (s *Server) minuteRows(symbol string, from position, end time.Time, limit i
 // cacheBars bounds each cache of bars; a full one is emptied.
 const cacheBars = 50_000
 
-func (s *Server) cachedMinute(sec *security, first, now int64) (bar, bool) {
-	key := barKey{sec.symbol, first}
+func (s *Server) cachedMinute(sec *tape.Security, first, now int64) (tape.Bar, bool) {
+	key := barKey{sec.Symbol, first}
 	s.barMu.Lock()
 	c, ok := s.minute[key]
 	s.barMu.Unlock()
 	if ok {
-		return c.bar, c.ok
+		return c.Bar, c.ok
 	}
-	b, ok := s.gen.minuteBar(sec, first, now)
-	if now > first+perMinute+s.gen.lateBy+s.gen.fateBy { // nothing can change it any more
+	b, ok := s.gen.MinuteBar(sec, first, now)
+	if now > first+tape.PerMinute+s.gen.Settled() { // nothing can change it any more
 		s.barMu.Lock()
 		if len(s.minute) >= cacheBars {
 			clear(s.minute)
@@ -386,11 +388,11 @@ func (s *Server) cachedMinute(sec *security, first, now int64) (bar, bool) {
 }
 
 func (s *Server) dailyRows(symbol string, from position, end time.Time, limit int) (out []row) {
-	sec := s.gen.security(symbol)
+	sec := s.gen.Security(symbol)
 	if sec == nil {
 		return nil
 	}
-	now := bucketTime(s.done.Load() + 1)
+	now := tape.BucketTime(s.done.Load() + 1)
 	oldest := now.Add(-s.cfg.DailyHistory)
 	start := stamp(max(from.at, oldest.UnixNano()))
 	for d := s.cal.DateOf(start); ; d = d.AddDays(1) {
@@ -406,7 +408,7 @@ func (s *Server) dailyRows(symbol string, from position, end time.Time, limit in
 		x, ok := s.daily[key]
 		s.barMu.Unlock()
 		if !ok {
-			if x, ok = s.gen.dailyBar(s.cal, sec, d, now); !ok {
+			if x, ok = s.gen.DailyBar(s.cal, sec, d, now); !ok {
 				continue
 			}
 			if !s.cal.TradeDateEnd(d).After(now) {

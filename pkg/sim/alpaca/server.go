@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/session"
+	"github.com/hashpivot/hashpivot/pkg/sim/tape"
 	"github.com/hashpivot/hashpivot/pkg/sim/world"
 )
 
@@ -56,8 +57,8 @@ type Config struct {
 type Server struct {
 	cfg  Config
 	log  *slog.Logger
-	gen  *generator // nil with recordings
-	rec  *recording // nil with a generated market
+	gen  *tape.Generator // nil with recordings
+	rec  *recording      // nil with a generated market
 	cal  session.Always
 	mux  *http.ServeMux
 	stop chan struct{}
@@ -76,7 +77,7 @@ type Server struct {
 
 	barMu  sync.Mutex
 	minute map[barKey]cachedBar
-	daily  map[barKey]bar
+	daily  map[barKey]tape.Bar
 }
 
 // New makes the simulator and, with a generated market, starts its tape.
@@ -84,10 +85,6 @@ func New(cfg Config) (*Server, error) {
 	if (cfg.World == nil) == (cfg.Dir == "") {
 		return nil, fmt.Errorf("make alpaca simulator: give either a world or a directory of recordings")
 	}
-	def(&cfg.Rate, 100)
-	def(&cfg.FaultEvery, 2000)
-	def(&cfg.LateBy, 5*time.Second)
-	def(&cfg.FateBy, 3*time.Second)
 	def(&cfg.TickHistory, 2*time.Hour)
 	def(&cfg.DailyHistory, 90*24*time.Hour)
 	def(&cfg.MaxConnections, 1)
@@ -97,31 +94,25 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	if cfg.Rate < 0 || cfg.FaultEvery < 3 {
-		return nil, fmt.Errorf("make alpaca simulator: rate %v must not be below 0, one fault in %d not below 3", cfg.Rate, cfg.FaultEvery)
-	}
-	if cfg.LateBy < bucket || cfg.FateBy < bucket || cfg.LateBy+cfg.FateBy >= 30*time.Second {
-		return nil, fmt.Errorf("make alpaca simulator: late by %s and fate by %s must be %s at least and below 30s together", cfg.LateBy, cfg.FateBy, bucket)
-	}
 	cal, err := session.NewAlways()
 	if err != nil {
 		return nil, fmt.Errorf("make alpaca simulator: %w", err)
 	}
 	s := &Server{
 		cfg: cfg, log: cfg.Logger, cal: cal, stop: make(chan struct{}), clients: map[*client]struct{}{},
-		minute: map[barKey]cachedBar{}, daily: map[barKey]bar{},
+		minute: map[barKey]cachedBar{}, daily: map[barKey]tape.Bar{},
 	}
 	if cfg.Dir != "" {
 		if s.rec, err = loadRecording(cfg.Dir); err != nil {
 			return nil, fmt.Errorf("make alpaca simulator: %w", err)
 		}
 	} else {
-		if len(s.cfg.Symbols) == 0 {
-			for _, e := range cfg.World.Facts().Equities {
-				s.cfg.Symbols = append(s.cfg.Symbols, e.Symbol)
-			}
+		s.gen, err = tape.New(cfg.World, tape.Config{
+			Seed: cfg.Seed, Symbols: cfg.Symbols, Rate: cfg.Rate, Steady: cfg.Steady, FaultEvery: cfg.FaultEvery, LateBy: cfg.LateBy, FateBy: cfg.FateBy,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("make alpaca simulator: %w", err)
 		}
-		s.gen = newGenerator(cfg.World, s.cfg)
 	}
 	s.mux = http.NewServeMux()
 	s.mux.HandleFunc("GET /v2/{feed}", s.serveStream)
@@ -129,7 +120,7 @@ func New(cfg Config) (*Server, error) {
 	s.mux.HandleFunc("GET /v2/stocks/quotes", s.rest(s.serveQuotes))
 	s.mux.HandleFunc("GET /v2/stocks/bars", s.rest(s.serveBars))
 	if s.gen != nil {
-		s.done.Store(bucketOf(time.Now()) - 1)
+		s.done.Store(tape.BucketOf(time.Now()) - 1)
 		s.wg.Add(1)
 		go s.run()
 	}
@@ -149,8 +140,8 @@ func (s *Server) Symbols() []string {
 		return s.rec.symbols()
 	}
 	var out []string
-	for _, x := range s.gen.symbols {
-		out = append(out, x.symbol)
+	for _, x := range s.gen.Securities {
+		out = append(out, x.Symbol)
 	}
 	return out
 }

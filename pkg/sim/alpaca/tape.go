@@ -2,15 +2,17 @@ package alpaca
 
 import (
 	"time"
+
+	"github.com/hashpivot/hashpivot/pkg/sim/tape"
 )
 
 // message of the stream, encoded once for all clients of a format.
 type message struct {
 	kind   byte
 	symbol string
-	tick   *tick
-	sec    *security
-	bar    *bar
+	tick   *tape.Tick
+	sec    *tape.Security
+	bar    *tape.Bar
 	json   []byte
 	pack   []byte
 }
@@ -20,64 +22,64 @@ const perFrame = 100
 
 // catchUp is how many buckets the tape makes up for when it was held up; beyond that (a suspended machine) streams are dropped, so that
 // clients fetch what they missed.
-const catchUp = int64(time.Minute / bucket)
+const catchUp = int64(time.Minute / tape.Bucket)
 
 // run sends the tape, bucket by bucket.
 func (s *Server) run() {
 	defer s.wg.Done()
-	t := time.NewTicker(bucket)
+	t := time.NewTicker(tape.Bucket)
 	defer t.Stop()
-	tape := &tape{s: s, packer: newPacker(), minutes: map[*security]*minute{}, last: map[*security]*minute{}}
+	told := &teller{s: s, packer: newPacker(), minutes: map[*tape.Security]*tape.Minute{}, last: map[*tape.Security]*tape.Minute{}}
 	for {
 		select {
 		case <-s.stop:
 			return
 		case <-t.C:
 		}
-		newest := bucketOf(time.Now()) - 1
+		newest := tape.BucketOf(time.Now()) - 1
 		b := s.done.Load() + 1
 		if newest-b > catchUp {
 			s.DropAll()
-			tape.minutes, tape.last = map[*security]*minute{}, map[*security]*minute{}
+			told.minutes, told.last = map[*tape.Security]*tape.Minute{}, map[*tape.Security]*tape.Minute{}
 			b = newest
 		}
 		for ; b <= newest; b++ {
-			tape.bucket(b)
+			told.bucket(b)
 		}
 	}
 }
 
-// tape is the state of the sending goroutine.
-type tape struct {
+// teller is the state of the sending goroutine.
+type teller struct {
 	s       *Server
 	packer  *packer
-	scratch []tick
-	ticks   []tick
+	scratch []tape.Tick
+	ticks   []tape.Tick
 	out     []message
-	minutes map[*security]*minute // the running minute
-	last    map[*security]*minute // the one before it
+	minutes map[*tape.Security]*tape.Minute // the running minute
+	last    map[*tape.Security]*tape.Minute // the one before it
 }
 
-func (t *tape) bucket(b int64) {
+func (t *teller) bucket(b int64) {
 	s, g := t.s, t.s.gen
 	t.ticks, t.out = t.ticks[:0], t.out[:0]
-	for _, sec := range g.symbols {
-		t.scratch, t.ticks = g.delivered(sec, b, t.scratch, t.ticks)
+	for _, sec := range g.Securities {
+		t.scratch, t.ticks = g.Delivered(sec, b, t.scratch, t.ticks)
 	}
-	start := b - b%perMinute
+	start := b - b%tape.PerMinute
 	for i := range t.ticks {
 		x := &t.ticks[i]
 		t.count(x, start, b)
-		t.out = append(t.out, message{kind: x.kind, symbol: x.s.symbol, tick: x})
+		t.out = append(t.out, message{kind: x.Kind, symbol: x.Security.Symbol, tick: x})
 	}
-	switch b % perMinute {
-	case perMinute - 1:
-		for _, sec := range g.symbols {
+	switch b % tape.PerMinute {
+	case tape.PerMinute - 1:
+		for _, sec := range g.Securities {
 			t.closeMinute(sec, start, b)
 		}
-	case perMinute / 2:
-		for _, sec := range g.symbols {
-			t.reviseMinute(sec, start-perMinute, b)
+	case tape.PerMinute / 2:
+		for _, sec := range g.Securities {
+			t.reviseMinute(sec, start-tape.PerMinute, b)
 		}
 	}
 	s.done.Store(b)
@@ -90,64 +92,64 @@ func (t *tape) bucket(b int64) {
 }
 
 // count adds a print to its minute's bar, or marks the bar for building anew.
-func (t *tape) count(x *tick, start, b int64) {
-	if x.kind != 't' && x.kind != 'x' && x.kind != 'c' {
+func (t *teller) count(x *tape.Tick, start, b int64) {
+	if x.Kind != 't' && x.Kind != 'x' && x.Kind != 'c' {
 		return
 	}
-	m := t.minutes[x.s]
+	m := t.minutes[x.Security]
 	if m == nil {
 		// The first print that we send of this minute; there were others if the tape began within the minute.
-		m = &minute{b: bar{at: start * int64(bucket)}, dirty: true}
-		t.minutes[x.s] = m
+		m = &tape.Minute{Bar: tape.Bar{At: start * int64(tape.Bucket)}, Dirty: true}
+		t.minutes[x.Security] = m
 	}
 	switch {
-	case x.at < start*int64(bucket):
-		if l := t.last[x.s]; l != nil {
-			l.dirty = true
+	case x.At < start*int64(tape.Bucket):
+		if l := t.last[x.Security]; l != nil {
+			l.Dirty = true
 		}
-	case x.kind != 't' || x.late:
-		m.dirty = true
+	case x.Kind != 't' || x.Late:
+		m.Dirty = true
 	default:
-		m.add(x.at, x.price, x.size, x.cond)
+		m.Add(x.At, x.Price, x.Size, x.Conditions)
 	}
 }
 
-func (t *tape) closeMinute(sec *security, start, b int64) {
+func (t *teller) closeMinute(sec *tape.Security, start, b int64) {
 	m := t.minutes[sec]
 	if m == nil {
-		m = &minute{b: bar{at: start * int64(bucket)}, dirty: true}
+		m = &tape.Minute{Bar: tape.Bar{At: start * int64(tape.Bucket)}, Dirty: true}
 	}
-	ok := m.ok()
-	if m.dirty {
-		m.b, ok = t.s.gen.minuteBar(sec, start, b)
-		m.dirty = false
+	ok := m.OK()
+	if m.Dirty {
+		m.Bar, ok = t.s.gen.MinuteBar(sec, start, b)
+		m.Dirty = false
 	}
 	if ok {
-		m.sent = true
-		t.out = append(t.out, message{kind: 'b', symbol: sec.symbol, sec: sec, bar: &m.b})
+		m.Sent = true
+		t.out = append(t.out, message{kind: 'b', symbol: sec.Symbol, sec: sec, bar: &m.Bar})
 	}
 	t.last[sec] = m
-	t.minutes[sec] = &minute{b: bar{at: (start + perMinute) * int64(bucket)}}
-	if t.s.wants('d', sec.symbol) {
-		now := bucketTime(b + 1)
-		if d, ok := t.s.gen.dailyBar(t.s.cal, sec, t.s.cal.DateOf(now.Add(-time.Nanosecond)), now); ok {
-			t.out = append(t.out, message{kind: 'd', symbol: sec.symbol, sec: sec, bar: &d})
+	t.minutes[sec] = &tape.Minute{Bar: tape.Bar{At: (start + tape.PerMinute) * int64(tape.Bucket)}}
+	if t.s.wants('d', sec.Symbol) {
+		now := tape.BucketTime(b + 1)
+		if d, ok := t.s.gen.DailyBar(t.s.cal, sec, t.s.cal.DateOf(now.Add(-time.Nanosecond)), now); ok {
+			t.out = append(t.out, message{kind: 'd', symbol: sec.Symbol, sec: sec, bar: &d})
 		}
 	}
 }
 
-func (t *tape) reviseMinute(sec *security, start, b int64) {
+func (t *teller) reviseMinute(sec *tape.Security, start, b int64) {
 	m := t.last[sec]
-	if m == nil || !m.dirty {
+	if m == nil || !m.Dirty {
 		return
 	}
-	m.dirty = false
-	built, ok := t.s.gen.minuteBar(sec, start, b)
-	if !ok || m.sent && built == m.b {
+	m.Dirty = false
+	built, ok := t.s.gen.MinuteBar(sec, start, b)
+	if !ok || m.Sent && built == m.Bar {
 		return
 	}
-	m.b, m.sent = built, true
-	t.out = append(t.out, message{kind: 'u', symbol: sec.symbol, sec: sec, bar: &m.b})
+	m.Bar, m.Sent = built, true
+	t.out = append(t.out, message{kind: 'u', symbol: sec.Symbol, sec: sec, bar: &m.Bar})
 }
 
 func (s *Server) wants(kind byte, symbol string) bool {
@@ -159,7 +161,7 @@ func (s *Server) wants(kind byte, symbol string) bool {
 	return false
 }
 
-func (t *tape) sendTo(c *client) {
+func (t *teller) sendTo(c *client) {
 	var body []byte
 	n := 0
 	flush := func() {
@@ -197,7 +199,7 @@ func (t *tape) sendTo(c *client) {
 	flush()
 }
 
-func (t *tape) text(m *message) []byte {
+func (t *teller) text(m *message) []byte {
 	if m.json == nil {
 		if m.bar != nil {
 			m.json = appendBar(nil, m.kind, m.sec, m.bar)
@@ -208,7 +210,7 @@ func (t *tape) text(m *message) []byte {
 	return m.json
 }
 
-func (t *tape) packed(m *message) []byte {
+func (t *teller) packed(m *message) []byte {
 	if m.pack == nil {
 		if m.bar != nil {
 			m.pack = t.packer.bar(m.kind, m.sec, m.bar)

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/hashpivot/hashpivot/pkg/sim/tape"
 	"github.com/hashpivot/hashpivot/pkg/sim/world"
 )
 
@@ -61,7 +62,7 @@ func play(t testing.TB, s *Server, from, to int64) []wireMessage {
 	}
 	s.clients[c] = struct{}{}
 	defer delete(s.clients, c)
-	tp := &tape{s: s, packer: newPacker(), minutes: map[*security]*minute{}, last: map[*security]*minute{}}
+	tp := &teller{s: s, packer: newPacker(), minutes: map[*tape.Security]*tape.Minute{}, last: map[*tape.Security]*tape.Minute{}}
 	for b := from; b <= to; b++ {
 		tp.bucket(b)
 	}
@@ -81,12 +82,12 @@ func play(t testing.TB, s *Server, from, to int64) []wireMessage {
 }
 
 // firstBucket is the start of a minute, and of an hour.
-var firstBucket = bucketOf(time.Date(2026, 11, 20, 15, 0, 0, 0, time.UTC))
+var firstBucket = tape.BucketOf(time.Date(2026, 11, 20, 15, 0, 0, 0, time.UTC))
 
 // History must tell what the stream told: the same prints, by id, price, size and time, with their fates.
 func TestHistoryAgreesWithTheStream(t *testing.T) {
 	s := still(t, Config{Rate: 400, FaultEvery: 10})
-	last := firstBucket + 2*perMinute
+	last := firstBucket + 2*tape.PerMinute
 	told := play(t, s, firstBucket, last)
 	type seen struct{ price, size, fate string }
 	stream := map[string]seen{}
@@ -108,8 +109,8 @@ func TestHistoryAgreesWithTheStream(t *testing.T) {
 	}
 	var history int
 	fates := map[string]int{}
-	var scratch []tick
-	for _, sec := range s.gen.symbols {
+	var scratch []tape.Tick
+	for _, sec := range s.gen.Securities {
 		for b := firstBucket; b <= last; b++ {
 			var prints []toldRecord
 			prints, scratch = historyOf(t, s, sec, b, last, scratch)
@@ -119,7 +120,7 @@ func TestHistoryAgreesWithTheStream(t *testing.T) {
 					continue
 				}
 				history++
-				key := fmt.Sprintf("%s %d %d", sec.symbol, p.id, p.at)
+				key := fmt.Sprintf("%s %d %d", sec.Symbol, p.id, p.at)
 				have, ok := stream[key]
 				if !ok {
 					t.Fatalf("history tells of print %s, the stream did not", key)
@@ -139,7 +140,7 @@ func TestHistoryAgreesWithTheStream(t *testing.T) {
 		if _, err := fmt.Sscan(key, &sym, &id, &at); err != nil {
 			t.Fatal(err)
 		}
-		if at < firstBucket*int64(bucket) {
+		if at < firstBucket*int64(tape.Bucket) {
 			early++
 		}
 	}
@@ -158,10 +159,10 @@ type toldRecord struct {
 	u           string
 }
 
-func historyOf(t *testing.T, s *Server, sec *security, b, now int64, scratch []tick) ([]toldRecord, []tick) {
+func historyOf(t *testing.T, s *Server, sec *tape.Security, b, now int64, scratch []tape.Tick) ([]toldRecord, []tape.Tick) {
 	t.Helper()
-	var prints []told
-	scratch, prints = s.gen.trades(sec, b, now, scratch, nil)
+	var prints []tape.Told
+	scratch, prints = s.gen.Prints(sec, b, now, scratch, nil)
 	var out []toldRecord
 	for i := range prints {
 		var rec struct {
@@ -183,7 +184,7 @@ func historyOf(t *testing.T, s *Server, sec *security, b, now int64, scratch []t
 // The bars that the stream sends, after their updates, must be the bars of history, and those must be the sum of the prints.
 func TestBarsAgreeWithThePrints(t *testing.T) {
 	s := still(t, Config{Rate: 400, FaultEvery: 10})
-	last := firstBucket + 3*perMinute
+	last := firstBucket + 3*tape.PerMinute
 	told := play(t, s, firstBucket, last)
 	type ohlcv struct{ o, h, l, c, v, n, vw string }
 	stream := map[string]ohlcv{}
@@ -199,19 +200,19 @@ func TestBarsAgreeWithThePrints(t *testing.T) {
 	if first != 3*len(testSymbols) {
 		t.Errorf("%d minute bars, want %d", first, 3*len(testSymbols))
 	}
-	for _, sec := range s.gen.symbols {
-		for b := firstBucket; b < firstBucket+2*perMinute; b += perMinute { // the last minute's update is not due yet
-			x, ok := s.gen.minuteBar(sec, b, last)
+	for _, sec := range s.gen.Securities {
+		for b := firstBucket; b < firstBucket+2*tape.PerMinute; b += tape.PerMinute { // the last minute's update is not due yet
+			x, ok := s.gen.MinuteBar(sec, b, last)
 			if !ok {
-				t.Fatalf("no bar of %s", sec.symbol)
+				t.Fatalf("no bar of %s", sec.Symbol)
 			}
 			var rec struct{ O, H, L, C, V, N, VW json.Number }
 			if err := json.Unmarshal(barRow(&x).json, &rec); err != nil {
 				t.Fatal(err)
 			}
 			want := ohlcv{rec.O.String(), rec.H.String(), rec.L.String(), rec.C.String(), rec.V.String(), rec.N.String(), rec.VW.String()}
-			if got := stream[sec.symbol+" "+stamp(x.at).String()]; got != want {
-				t.Errorf("%s %s: the stream has %+v, history %+v", sec.symbol, stamp(x.at), got, want)
+			if got := stream[sec.Symbol+" "+stamp(x.At).String()]; got != want {
+				t.Errorf("%s %s: the stream has %+v, history %+v", sec.Symbol, stamp(x.At), got, want)
 			}
 		}
 	}
@@ -222,56 +223,6 @@ func TestTheTapeIsTheSameAfterARestart(t *testing.T) {
 	b := play(t, still(t, Config{Rate: 200}), firstBucket, firstBucket+200)
 	if fmt.Sprint(a) != fmt.Sprint(b) || len(a) == 0 {
 		t.Errorf("two runs tell %d and %d messages, not the same", len(a), len(b))
-	}
-}
-
-func TestRateIsTheMean(t *testing.T) {
-	// Buckets some minutes apart, over weeks: bursts last.
-	events := func(steady bool) float64 {
-		s := still(t, Config{Rate: 300, Steady: steady})
-		const samples, apart = 2000, 19997
-		n := 0
-		var scratch []tick
-		for _, sec := range s.gen.symbols {
-			for b := firstBucket; b < firstBucket+samples*apart; b += apart {
-				scratch = s.gen.made(sec, b, scratch[:0])
-				n += len(scratch)
-			}
-		}
-		return float64(n) / samples / bucket.Seconds()
-	}
-	if got := events(true); got < 285 || got > 310 {
-		t.Errorf("a steady tape makes %.1f events a second, want 300", got)
-	}
-	if got := events(false); got < 260 || got > 340 {
-		t.Errorf("a lively tape makes %.1f events a second over weeks, want about 300", got)
-	}
-}
-
-func TestHaltsStopTheTape(t *testing.T) {
-	s := still(t, Config{Rate: 200})
-	halts := 0
-	for _, sec := range s.gen.symbols {
-		for slot := firstBucket / haltSlot; slot < firstBucket/haltSlot+200; slot++ {
-			start, ok := s.gen.halt(sec, slot*haltSlot)
-			if !ok {
-				continue
-			}
-			halts++
-			for b := start; b < start+haltLasts; b += 100 {
-				if got := s.gen.made(sec, b, nil); len(got) > 0 {
-					t.Fatalf("%s trades while it is halted", sec.symbol)
-				}
-			}
-			_, out := s.gen.delivered(sec, start, nil, nil)
-			_, after := s.gen.delivered(sec, start+haltLasts, nil, nil)
-			if len(out) == 0 || out[0].kind != 's' || out[0].resumed || len(after) == 0 || after[0].kind != 's' || !after[0].resumed {
-				t.Fatalf("a halt without its statuses: %+v %+v", out, after)
-			}
-		}
-	}
-	if halts < 10 || halts > 100 {
-		t.Errorf("%d halts in 800 half hours, want some 40", halts)
 	}
 }
 
@@ -308,7 +259,7 @@ func BenchmarkTape(b *testing.B) {
 		c.subs[ch.name] = testSymbols
 	}
 	s.clients[c] = struct{}{}
-	tp := &tape{s: s, packer: newPacker(), minutes: map[*security]*minute{}, last: map[*security]*minute{}}
+	tp := &teller{s: s, packer: newPacker(), minutes: map[*tape.Security]*tape.Minute{}, last: map[*tape.Security]*tape.Minute{}}
 	at := firstBucket
 	n := 0
 	b.ReportAllocs()
