@@ -66,6 +66,14 @@ func (g gen) text(l string) string {
 	).Draw(g.T, l)
 }
 
+func (g gen) inputs() map[string]string {
+	m := map[string]string{}
+	for i, k := range g.texts("inputs") {
+		m[k] = g.text(fmt.Sprint("input", i))
+	}
+	return m
+}
+
 func (g gen) texts(l string) []string {
 	out := []string{}
 	for i := range rapid.IntRange(0, 5).Draw(g.T, l) {
@@ -157,7 +165,7 @@ func (g gen) event(kind int, seq uint64, idx uint32) row {
 	return r
 }
 
-const kinds = 15
+const kinds = 16
 
 func (g gen) ofKind(kind int) row {
 	m := g.meta()
@@ -167,11 +175,12 @@ func (g gen) ofKind(kind int) row {
 			Meta: m, Action: market.TradeAction(rapid.IntRange(1, 3).Draw(g.T, "action")), Symbol: g.text("symbol"), ID: g.text("id"),
 			Exchange: g.text("exchange"), Tape: g.text("tape"), PriceUSD: g.price("price"), SizeShares: g.price("size"), Conditions: g.texts("conditions"),
 			OriginalID: g.text("original"), OriginalPriceUSD: g.price("original price"), OriginalSizeShares: g.price("original size"), CancelCode: g.text("cancel"),
+			Sequence: g.u64("sequence"),
 		}
 		return row{ev: e, table: "trades", own: map[string]any{
 			"action": e.Action.String(), "symbol": e.Symbol, "trade_id": e.ID, "exchange": e.Exchange, "tape": e.Tape, "price_usd": e.PriceUSD,
 			"size_shares": e.SizeShares, "conditions": e.Conditions, "original_trade_id": e.OriginalID, "original_price_usd": e.OriginalPriceUSD,
-			"original_size_shares": e.OriginalSizeShares, "cancel_code": e.CancelCode,
+			"original_size_shares": e.OriginalSizeShares, "cancel_code": e.CancelCode, "sequence": e.Sequence,
 		}}
 	case 1:
 		e := &market.Quote{
@@ -186,10 +195,12 @@ func (g gen) ofKind(kind int) row {
 		e := &market.Bar{
 			Meta: m, Symbol: g.text("symbol"), Interval: market.Interval(g.text("interval")), OpenUSD: g.price("o"), HighUSD: g.price("h"), LowUSD: g.price("l"),
 			CloseUSD: g.price("c"), Volume: g.price("v"), VWAPUSD: g.price("vw"), TradeCount: g.u64("n"), Final: g.bool("final"),
+			Session: g.text("session"), TradeDate: g.text("date"), Method: g.text("method"),
 		}
 		return row{ev: e, table: "bars", own: map[string]any{
 			"symbol": e.Symbol, "interval": string(e.Interval), "open_usd": e.OpenUSD, "high_usd": e.HighUSD, "low_usd": e.LowUSD, "close_usd": e.CloseUSD,
-			"volume": e.Volume, "vwap_usd": e.VWAPUSD, "trade_count": e.TradeCount, "final": e.Final,
+			"volume": e.Volume, "vwap_usd": e.VWAPUSD, "trade_count": e.TradeCount, "final": e.Final, "session": e.Session, "trade_date": e.TradeDate,
+			"method": e.Method,
 		}}
 	case 3:
 		e := &market.Halt{
@@ -238,43 +249,50 @@ func (g gen) ofOtherKind(kind int, m market.Meta) row {
 		e := &market.Hashprice{
 			Meta: m, Method: g.text("method"), Height: g.u64("height"), Difficulty: g.wide("d"), SubsidySat: g.i64("s"), MeanFeesSat: g.wide("mf"),
 			FeeWindowBlocks: g.u32("w"), BTCUSD: g.price("btc"), BTCUSDSource: g.text("src"), BTCUSDAgeMs: g.i64("age"), HashpriceBTC: g.wide("hb"),
-			HashpriceSat: g.wide("hs"), HashpriceUSD: g.wide("hu"), NetworkEHs: g.wide("eh"),
+			HashpriceSat: g.wide("hs"), HashpriceUSD: g.wide("hu"), NetworkEHs: g.wide("eh"), Published: g.bool("published"), Inputs: g.inputs(),
 		}
 		return row{ev: e, table: "hashprice", own: map[string]any{
 			"method": e.Method, "height": e.Height, "difficulty": e.Difficulty, "subsidy_sat": e.SubsidySat, "mean_fees_sat": e.MeanFeesSat,
 			"fee_window_blocks": e.FeeWindowBlocks, "btc_usd": e.BTCUSD, "btc_usd_source": e.BTCUSDSource, "btc_usd_age_ms": e.BTCUSDAgeMs,
 			"hashprice_btc": e.HashpriceBTC, "hashprice_sat": e.HashpriceSat, "hashprice_usd": e.HashpriceUSD, "network_ehs": e.NetworkEHs,
+			"published": e.Published, "inputs": e.Inputs,
 		}}
 	case 9:
 		e := &market.Offer{
 			Meta: m, Action: market.OfferAction(rapid.IntRange(1, 3).Draw(g.T, "action")), Provider: g.text("provider"), OfferID: g.text("offer"), HostID: g.text("host"),
 			MachineID: g.text("machine"), GPU: g.text("gpu"), GPUName: g.text("name"), GPUCount: g.u32("n"), GPUMemoryMiB: g.u32("mem"), Class: market.Class(g.text("class")),
 			USDPerGPUHour: g.price("rate"), RawPrice: g.price("raw"), RawUnit: g.text("unit"), Region: g.text("region"), Verified: g.bool("v"), Rentable: g.bool("r"),
+			Via: g.text("via"), Stock: g.text("stock"),
 		}
 		own := map[string]any{
 			"action": e.Action.String(), "provider": e.Provider, "offer_id": e.OfferID, "host_id": e.HostID, "machine_id": e.MachineID, "gpu": e.GPU,
 			"gpu_name": e.GPUName, "gpu_count": e.GPUCount, "gpu_memory_mib": e.GPUMemoryMiB, "class": string(e.Class), "usd_per_gpu_hour": e.USDPerGPUHour,
 			"raw_price": e.RawPrice, "raw_unit": e.RawUnit, "region": e.Region, "verified": e.Verified, "rentable": e.Rentable,
+			"via": e.Via, "stock": e.Stock,
 		}
 		e.Reliability, own["reliability"] = g.nullable("reliability")
 		return row{ev: e, table: "gpu_offers", own: own}
 	case 10:
 		e := &market.Rate{
 			Meta: m, GPU: g.text("gpu"), Class: market.Class(g.text("class")), Method: g.text("method"), Version: g.u32("version"), USDPerGPUHour: g.price("rate"),
-			P10USDPerGPUHour: g.price("p10"), P90USDPerGPUHour: g.price("p90"), SampleOffers: g.u32("o"), SampleGPUs: g.u32("g"), SampleHosts: g.u32("h"),
+			P10USDPerGPUHour: g.price("p10"), P90USDPerGPUHour: g.price("p90"), SampleOffers: g.u32("o"), SampleGPUs: g.u32("g"), SampleHosts: g.u32("h"), SampleProviders: g.u32("p"),
 		}
 		own := map[string]any{
 			"gpu": e.GPU, "class": string(e.Class), "method": e.Method, "version": e.Version, "usd_per_gpu_hour": e.USDPerGPUHour,
 			"p10_usd_per_gpu_hour": e.P10USDPerGPUHour, "p90_usd_per_gpu_hour": e.P90USDPerGPUHour, "sample_offers": e.SampleOffers, "sample_gpus": e.SampleGPUs,
-			"sample_hosts": e.SampleHosts,
+			"sample_hosts": e.SampleHosts, "sample_providers": e.SampleProviders,
 		}
+		names, prices, gpus, offers := []string{}, []json.Number{}, []uint32{}, []uint32{}
+		for i := range rapid.IntRange(0, 3).Draw(g.T, "constituents") {
+			c := market.Constituent{Provider: g.text(fmt.Sprint("provider", i)), USDPerGPUHour: g.price(fmt.Sprint("price", i)), GPUs: g.u32(fmt.Sprint("gpus", i)), Offers: g.u32(fmt.Sprint("offers", i))}
+			e.Constituents = append(e.Constituents, c)
+			names, prices, gpus, offers = append(names, c.Provider), append(prices, decimalText(c.USDPerGPUHour)), append(gpus, c.GPUs), append(offers, c.Offers)
+		}
+		own["constituent_providers"], own["constituent_usd_per_gpu_hour"], own["constituent_gpus"], own["constituent_offers"] = names, prices, gpus, offers
 		e.Dispersion, own["dispersion"] = g.nullable("dispersion")
 		return row{ev: e, table: "gpu_rates", own: own}
 	case 11:
-		e := &market.Signal{Meta: m, Name: g.text("name"), Symbol: g.text("symbol"), Value: g.wide("value"), Unit: g.text("unit"), Inputs: map[string]string{}}
-		for i, k := range g.texts("inputs") {
-			e.Inputs[k] = g.text(fmt.Sprint("input", i))
-		}
+		e := &market.Signal{Meta: m, Name: g.text("name"), Symbol: g.text("symbol"), Value: g.wide("value"), Unit: g.text("unit"), Inputs: g.inputs()}
 		return row{ev: e, table: "signals", own: map[string]any{"name": e.Name, "symbol": e.Symbol, "value": e.Value, "unit": e.Unit, "inputs": e.Inputs}}
 	case 12:
 		e := &market.FeedEvent{Meta: m, State: market.FeedState(g.text("state")), Detail: g.text("detail")}
@@ -303,6 +321,15 @@ func (g gen) ofOtherKind(kind int, m market.Meta) row {
 		return row{ev: e, table: "dead_letters", own: map[string]any{
 			"dead_stream": e.Of, "dead_created_s": e.Created, "dead_seq": e.Seq, "dead_idx": e.Idx, "subject": e.Subject, "reason": string(e.Reason),
 			"detail": e.Detail, "payload": string(e.Payload), "payload_bytes": e.PayloadBytes,
+		}}
+	case 15:
+		e := &market.Imbalance{
+			Meta: m, Symbol: g.text("symbol"), Exchange: g.text("exchange"), Tape: g.text("tape"), PriceUSD: g.price("price"), ImbalanceShares: g.price("imbalance"),
+			PairedShares: g.price("paired"), ClearingPriceUSD: g.price("clearing"), Auction: g.text("auction"), AuctionTime: g.text("clock"),
+		}
+		return row{ev: e, table: "imbalances", own: map[string]any{
+			"symbol": e.Symbol, "exchange": e.Exchange, "tape": e.Tape, "price_usd": e.PriceUSD, "imbalance_shares": e.ImbalanceShares,
+			"paired_shares": e.PairedShares, "clearing_price_usd": e.ClearingPriceUSD, "auction": e.Auction, "auction_time": e.AuctionTime,
 		}}
 	}
 	panic(fmt.Sprintf("no kind %d", kind))

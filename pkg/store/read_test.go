@@ -145,6 +145,9 @@ func TestViewsShowWhatIsTrueNow(t *testing.T) {
 	put(t, b, 9, 0, bar(2, "3"))
 	put(t, b, 8, 0, bar(1, "2"))
 	put(t, b, 10, 0, bar(2, "4"))
+	pre := bar(0, "9") // another bar of the same day, not a revision
+	pre.Session = "pre"
+	put(t, b, 11, 0, pre)
 	put(t, b, 1, 0, &market.Hashprice{Meta: meta(0), Method: "daily", HashpriceUSD: market.MustDecimal("38.1")})
 	put(t, b, 2, 0, &market.Hashprice{Meta: meta(1), Method: "daily", HashpriceUSD: market.MustDecimal("38.2")})
 	put(t, b, 1, 0, &market.Rate{Meta: meta(0), GPU: "h100-sxm", Class: market.OnDemand, Method: "median", Version: 1, USDPerGPUHour: market.MustDecimal("2.1")})
@@ -157,13 +160,13 @@ func TestViewsShowWhatIsTrueNow(t *testing.T) {
 	put(t, b, 2, 1, offer(market.OfferChanged, "changed", "2.5", time.Minute))
 	insert(t, st, b, "x")
 	for sql, want := range map[string]string{
-		"SELECT symbol, interval, event_time = toDateTime('2026-11-20 17:00:00', 'UTC'), rev, close_usd, stream_seq FROM bars_now": "[[IREN 1d 1 2 4 10]]",
-		"SELECT method, rev, hashprice_usd FROM hashprice_now":                                                                     "[[daily 1 38.2]]",
-		"SELECT gpu, class, rev, usd_per_gpu_hour FROM gpu_rates_now":                                                              "[[h100-sxm on-demand 1 2.2]]",
-		"SELECT gap_id, state, to_time FROM feed_gaps_now":                                                                         "[[g1 filled <nil>]]",
-		"SELECT offer_id, usd_per_gpu_hour FROM offers_open":                                                                       "[[changed 2.5]]",
-		"SELECT count() FROM bars_now WHERE symbol = 'IREN' AND close_usd = 3":                                                     "[[0]]",
-		"SELECT count() FROM bars WHERE stream_seq <= 9":                                                                           "[[2]]",
+		"SELECT symbol, interval, event_time = toDateTime('2026-11-20 17:00:00', 'UTC'), rev, close_usd, stream_seq FROM bars_now ORDER BY session": "[[IREN 1d 1 2 4 10] [IREN 1d 1 0 9 11]]",
+		"SELECT method, rev, hashprice_usd FROM hashprice_now":                 "[[daily 1 38.2]]",
+		"SELECT gpu, class, rev, usd_per_gpu_hour FROM gpu_rates_now":          "[[h100-sxm on-demand 1 2.2]]",
+		"SELECT gap_id, state, to_time FROM feed_gaps_now":                     "[[g1 filled <nil>]]",
+		"SELECT offer_id, usd_per_gpu_hour FROM offers_open":                   "[[changed 2.5]]",
+		"SELECT count() FROM bars_now WHERE symbol = 'IREN' AND close_usd = 3": "[[0]]",
+		"SELECT count() FROM bars WHERE stream_seq <= 9":                       "[[2]]",
 	} {
 		res, err := st.Query(context.Background(), sql)
 		if err != nil {
