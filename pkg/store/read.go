@@ -188,5 +188,12 @@ func plain(v reflect.Value) any {
 	if d, ok := v.Interface().(decimal.Decimal); ok {
 		return json.Number(d.String())
 	}
+	if list, ok := v.Interface().([]decimal.Decimal); ok {
+		out := make([]json.Number, len(list))
+		for i, d := range list {
+			out[i] = json.Number(d.String())
+		}
+		return out
+	}
 	return v.Interface()
 }
