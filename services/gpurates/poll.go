@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,105 +15,159 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/market"
 )
 
-// endHeader is how a recording says that there are no more polls: the answer repeats the last.
-const (
-	endHeader = "Hashpivot-Recording"
-	endValue  = "end"
-)
-
-// searcher polls Vast.ai's offer search.
-type searcher struct {
-	cfg       VastConfig
-	stopAtEnd bool
-	f         *feed.Feed
-	client    *http.Client
-	classes   []*class
+// answer is what one poll of an upstream told.
+type answer struct {
+	Offers []*market.Offer
+	// Bad are offers that could not be read, with their bytes.
+	Bad []badOffer
+	// At is the upstream's clock, Recv ours when the whole answer was in hand.
+	At, Recv time.Time
+	// Partial says why offers may be missing; nothing is taken for closed then, and the ledger says so. Empty: all are there.
+	Partial string
+	// End says that a recording has no more; the answer repeats the last.
+	End bool
 }
 
-// class is the state of one class of offers.
-type class struct {
-	name market.Class
+type badOffer struct {
+	ID  string // empty: not even that could be read
+	Raw []byte
+	Err error
+}
+
+// list is what one poll brings: all offers of an upstream, or of one class where the upstream is asked for each. An upstream is its lists'
+// fetch functions; the rest is the same for all.
+type list struct {
+	name  string // symbol in the ledger
+	from  string // where dead letters were read
+	fetch func(ctx context.Context) (*answer, error)
+	// owns tells whether an offer of the source is of this list.
+	owns func(*market.Offer) bool
+	// after, if any, is told of each whole or partial poll, inside its publication: further events are stored with its offers.
+	after func(ctx context.Context, a *answer) error
+	rates string // method of the rates that after tells, if any
+	every time.Duration
+
 	book *book
-	// restored is the time of the newest event of this class that an earlier run published, done that of the newest poll of this run. A poll
-	// from before either is an old story: the upstream's clock went back, or a recording plays again.
+	// restored is the time of the newest event that an earlier run published, done that of the newest poll of this run. A poll from before
+	// either is an old story: the upstream's clock went back, or a recording plays again.
 	restored, done time.Time
+	// signed is the last sign of life of an earlier run, polled the last good poll of this one, both by our clock.
+	signed, polled time.Time
 	fails          int
 	ended          bool
 }
 
-func newSearcher(cfg VastConfig, stopAtEnd bool, f *feed.Feed, client *http.Client) *searcher {
-	s := &searcher{cfg: cfg, stopAtEnd: stopAtEnd, f: f, client: client}
-	for _, c := range cfg.Classes {
-		s.classes = append(s.classes, &class{name: c, book: newBook()})
-	}
-	return s
+// poller polls one upstream's lists.
+type poller struct {
+	up        upstream
+	stopAtEnd bool
+	skew      time.Duration
+	f         *feed.Feed
+	board     *board
+	limits    *limits
+	lists     []*list
+	unknown   map[string]bool // names of GPUs that no identity is known of
 }
 
-func (s *searcher) class(name market.Class) *class {
-	for _, c := range s.classes {
-		if c.name == name {
-			return c
+// upstream is what differs between providers beside the fetch functions.
+type upstream struct {
+	key   string // in the configuration: gpurates.<key>
+	keyed bool   // an API key was sent: 401 and 403 are about it
+	every time.Duration
+	// refused, if any, says what an answer means to this upstream that elsewhere may pass, such as Vast.ai's 404 for a bad key.
+	refused func(status int) string
+}
+
+func newPoller(up upstream, cfg Config, f *feed.Feed, b *board, l *limits, lists ...*list) *poller {
+	for _, x := range lists {
+		x.book, x.every = newBook(), up.every
+	}
+	b.add(lists...)
+	return &poller{up: up, stopAtEnd: cfg.StopAtEnd, skew: cfg.ClockSkew, f: f, board: b, limits: l, lists: lists, unknown: map[string]bool{}}
+}
+
+// restoreOffer takes an offer that an earlier run published.
+func (p *poller) restoreOffer(o *market.Offer) {
+	for _, l := range p.lists {
+		if l.owns(o) {
+			l.book.apply(o)
+			l.note(o.EventTime)
 		}
+	}
+	p.board.told(o.RecvTime)
+}
+
+// restoreRate takes a rate of an earlier run: where a list tells rates with its offers, it dates the last poll.
+func (p *poller) restoreRate(r *market.Rate) {
+	for _, l := range p.lists {
+		if l.rates == r.Method && l.name == string(r.Class) {
+			l.note(r.EventTime)
+		}
+	}
+	p.board.told(r.RecvTime)
+}
+
+// sign takes the time of an event in the life of the feed of an earlier run.
+func (p *poller) sign(t time.Time) {
+	for _, l := range p.lists {
+		if t.After(l.signed) {
+			l.signed = t
+		}
+	}
+}
+
+// known is until when an earlier run is known to have watched the list.
+func (l *list) known() time.Time {
+	if l.signed.After(l.restored) {
+		return l.signed
+	}
+	return l.restored
+}
+
+func (l *list) note(t time.Time) {
+	if t.After(l.restored) {
+		l.restored = t
+	}
+}
+
+func (p *poller) run(ctx context.Context) error {
+	pol := feed.DefaultPolicy()
+	pol.ReadyWithin = 0                                    // a poll that fails is tried again here, not by a new session
+	pol.Stale = func(time.Time) time.Duration { return 0 } // a poll is never mute: it fails
+	if err := p.f.Run(ctx, pol, p.session); err != nil {
+		return fmt.Errorf("run feed %s: %w", p.f.Source(), err)
 	}
 	return nil
 }
 
-// restore takes an event that an earlier run published.
-func (s *searcher) restore(ev market.Event) {
-	switch x := ev.(type) {
-	case *market.Offer:
-		if c := s.class(x.Class); c != nil {
-			c.book.apply(x)
-			c.note(x.EventTime)
-		}
-	case *market.Rate:
-		if c := s.class(x.Class); c != nil && x.Method == methodIndex {
-			c.note(x.EventTime)
-		}
-	}
-}
-
-func (c *class) note(t time.Time) {
-	if t.After(c.restored) {
-		c.restored = t
-	}
-}
-
-func (s *searcher) run(ctx context.Context) error {
-	p := feed.DefaultPolicy()
-	p.ReadyWithin = 0                                    // a poll that fails is tried again here, not by a new session
-	p.Stale = func(time.Time) time.Duration { return 0 } // a poll is never mute: it fails
-	if err := s.f.Run(ctx, p, s.session); err != nil {
-		return fmt.Errorf("run feed %s: %w", s.f.Source(), err)
-	}
-	return nil
-}
-
-func (s *searcher) session(ctx context.Context, fs *feed.Session) error {
+func (p *poller) session(ctx context.Context, fs *feed.Session) error {
 	for {
-		wait, ended := s.cfg.PollEvery, 0
-		for _, c := range s.classes {
-			if c.ended {
+		wait, ended := p.up.every, 0
+		for _, l := range p.lists {
+			if l.ended {
 				ended++
 				continue
 			}
-			ok, err := s.poll(ctx, fs, c)
+			ok, err := p.poll(ctx, fs, l)
 			if err != nil {
 				return err
 			}
 			if ok {
-				c.fails = 0
+				l.fails = 0
 				continue
 			}
-			c.fails = min(c.fails+1, 4)
-			wait = max(wait, s.cfg.PollEvery<<c.fails/2)
+			l.fails = min(l.fails+1, 4)
+			wait = max(wait, p.up.every<<l.fails/2)
 		}
-		if ended == len(s.classes) {
+		if ended == len(p.lists) {
 			return feed.ErrEndOfInput
 		}
-		if s.stopAtEnd && !s.failing() {
+		if p.stopAtEnd && !p.failing() {
 			continue // a recording waits for nobody
 		}
+		// A twentieth of jitter: many of us must not ask at the same second.
+		wait += rand.N(wait/20 + 1)
+		wait = max(wait, p.limits.wait(time.Now()))
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -121,213 +176,263 @@ func (s *searcher) session(ctx context.Context, fs *feed.Session) error {
 	}
 }
 
-func (s *searcher) failing() bool {
-	return slices.ContainsFunc(s.classes, func(c *class) bool { return c.fails > 0 })
+func (p *poller) failing() bool {
+	return slices.ContainsFunc(p.lists, func(l *list) bool { return l.fails > 0 })
 }
 
-// poll makes one search and publishes what it tells. false without error: the poll failed and is in the ledger.
-func (s *searcher) poll(ctx context.Context, fs *feed.Session, c *class) (bool, error) {
-	resp, err := feed.Call(ctx, s.client, s.request(c.name))
+// poll asks once and publishes what the answer tells. false without error: the poll failed and is in the ledger.
+func (p *poller) poll(ctx context.Context, fs *feed.Session, l *list) (bool, error) {
+	a, err := l.fetch(ctx)
 	if err != nil {
-		return false, s.failed(ctx, c, err)
+		if un, ok := errors.AsType[*unreadable](err); ok {
+			if err := p.f.Reject(ctx, l.from, feed.ReasonOf(err, feed.ReasonMalformed), un.err, un.body); err != nil {
+				return false, sinkError{err}
+			}
+		}
+		return false, p.failed(ctx, l, err)
 	}
-	if s.stopAtEnd && resp.Header.Get(endHeader) == endValue {
-		c.ended = true
+	if a.At.IsZero() {
+		a.At = a.Recv
+	}
+	if p.stopAtEnd && a.End {
+		l.ended = true
 		return true, fs.Ready(ctx)
 	}
-	// A poll happened when the venue says so: its clock dates recorded polls too.
-	at := resp.Date
-	if at.IsZero() {
-		at = resp.Recv
-	}
-	from := "bundles " + string(c.name)
-	answer, err := decodeBundles(resp.Body, c.name, at, resp.Recv)
-	if err != nil {
-		if err := s.f.Reject(ctx, from, feed.ReasonOf(err, feed.ReasonMalformed), err, resp.Body); err != nil {
-			return false, err
-		}
-		return false, s.failed(ctx, c, err)
+	if err := p.checkClock(a); err != nil {
+		return false, p.failed(ctx, l, err)
 	}
 	if err := fs.Ready(ctx); err != nil {
 		return false, err
 	}
-	fs.Alive(resp.Recv)
-	if at.Before(c.restored) || !c.done.IsZero() && !at.After(c.done) {
-		s.f.Logger().Debug("a poll from before the last was left out", "class", string(c.name), "at", at)
+	fs.Alive(a.Recv)
+	if a.At.Before(l.restored) || !l.done.IsZero() && !a.At.After(l.done) {
+		p.f.Logger().Debug("a poll from before the last was left out", "list", l.name, "at", a.At)
 		return true, nil
 	}
-	complete, keep, err := s.rejectBad(ctx, from, &answer)
+	complete, keep, err := p.rejectBad(ctx, l, a)
 	if err != nil {
 		return false, err
 	}
-	truncated := answer.Count >= s.cfg.Limit
-	if err := s.publish(ctx, c, answer, keep, complete && !truncated, at, resp.Recv, from); err != nil {
+	if err := p.noteAbsence(ctx, l, a.At); err != nil {
 		return false, err
 	}
-	if err := s.noteAbsence(ctx, c, at); err != nil {
+	err = p.board.publish(a.Recv, func(recv time.Time) error {
+		a.Recv = recv
+		if err := p.publish(ctx, l, a, keep, complete && a.Partial == ""); err != nil {
+			return err
+		}
+		l.done, l.polled = a.At, p.f.Now()
+		return nil
+	})
+	if err != nil {
 		return false, err
 	}
-	c.done = at
-	if truncated {
+	if a.Partial != "" {
 		// Not a failure to be slowed down for, but a hole in what we know.
-		return true, s.openGap(ctx, c, fmt.Sprintf("the answer has %d offers, the limit: it may be cut short", answer.Count))
+		return true, p.openGap(ctx, l, a.Partial)
 	}
-	return true, s.settle(ctx, c, at)
+	return true, p.settle(ctx, l, a.At)
+}
+
+// checkClock refuses an answer whose clock is far from ours: its offers would stand at a time when they were not made.
+func (p *poller) checkClock(a *answer) error {
+	if d := a.At.Sub(a.Recv).Abs(); !p.stopAtEnd && p.skew > 0 && d > p.skew {
+		return &feed.Malformed{Reason: market.ReasonTime, Err: fmt.Errorf("the upstream's clock says %s, ours %s: they are %s apart, allowed are %s (gpurates.clock_skew)",
+			a.At.Format(time.RFC3339), a.Recv.Format(time.RFC3339), d.Round(time.Second), p.skew)}
+	}
+	return nil
 }
 
 // rejectBad makes dead letters of what could not be read. complete is false where an offer has not even an id, so that nothing may be taken
 // for closed.
-func (s *searcher) rejectBad(ctx context.Context, from string, a *pollAnswer) (complete bool, keep map[string]bool, _ error) {
+func (p *poller) rejectBad(ctx context.Context, l *list, a *answer) (complete bool, keep map[string]bool, _ error) {
 	complete, keep = true, map[string]bool{}
 	for _, b := range a.Bad {
 		if b.ID == "" {
 			complete = false
 		}
 		keep[b.ID] = true
-		if err := s.f.Reject(ctx, from, feed.ReasonOf(b.Err, feed.ReasonMalformed), b.Err, b.Raw); err != nil {
-			return false, nil, err
+		if err := p.f.Reject(ctx, l.from, feed.ReasonOf(b.Err, feed.ReasonMalformed), b.Err, b.Raw); err != nil {
+			return false, nil, sinkError{err}
 		}
 	}
 	good := a.Offers[:0]
+	seen := make(map[string]bool, len(a.Offers))
 	for _, o := range a.Offers {
-		o.Source, o.Action = s.f.Source(), market.OfferOpened
-		if err := o.Validate(); err != nil {
+		if seen[offerKey(o)] {
+			continue
+		}
+		seen[offerKey(o)] = true
+		o.Source, o.Action = p.f.Source(), market.OfferOpened
+		o.EventTime, o.RecvTime = a.At, a.Recv
+		err := o.Validate()
+		if err == nil && !l.owns(o) {
+			err = &feed.Malformed{Reason: feed.ReasonProtocol, Err: fmt.Errorf("an offer of class %s in list %s", o.Class, l.name)}
+		}
+		if err != nil {
 			keep[o.OfferID] = true
 			raw, _ := json.Marshal(map[string]string{"id": o.OfferID, "gpu_name": o.GPUName, "raw_price": o.RawPrice.String(), "unit": o.RawUnit})
-			if err := s.f.Reject(ctx, from, feed.ReasonOf(err, feed.ReasonMalformed), err, raw); err != nil {
-				return false, nil, err
+			if err := p.f.Reject(ctx, l.from, feed.ReasonOf(err, feed.ReasonMalformed), err, raw); err != nil {
+				return false, nil, sinkError{err}
 			}
 			continue
 		}
+		p.noteUnknown(o)
 		good = append(good, o)
 	}
 	a.Offers = good
 	return complete, keep, nil
 }
 
-// publish tells the differences and then the indices, and waits until all is stored: the next poll must not be told before this one is safe,
+// maxUnknown bounds what is remembered of an upstream that makes names up.
+const maxUnknown = 1000
+
+// noteUnknown shows, once each, the names that no identity is known of. Their offers are published under a slug of the name, and no index
+// across providers takes them.
+func (p *poller) noteUnknown(o *market.Offer) {
+	if _, known := models.ByID(o.GPU); known || p.unknown[o.GPU] || len(p.unknown) >= maxUnknown {
+		return
+	}
+	p.unknown[o.GPU] = true
+	p.f.Ignore("gpu_without_identity")
+	p.f.Logger().Warn("a GPU without an identity: its offers are kept under a name of their own; see schemas/reference/gpus.yaml",
+		"gpu", o.GPU, "name", o.GPUName, "memory_mib", o.GPUMemoryMiB)
+}
+
+// publish tells the differences, and what comes after, and waits until all is stored: the next poll must not be told before this one is safe,
 // or a restart could not tell what it had.
-func (s *searcher) publish(ctx context.Context, c *class, a pollAnswer, keep map[string]bool, complete bool, at, recv time.Time, from string) error {
-	for _, o := range c.book.diff(a.Offers, keep, complete, market.Meta{EventTime: at, RecvTime: recv}) {
-		if _, err := s.f.Emit(ctx, o, from, nil); err != nil {
-			return err
-		}
-		c.book.apply(o)
-	}
-	groups := map[string][]*market.Offer{}
+func (p *poller) publish(ctx context.Context, l *list, a *answer, keep map[string]bool, complete bool) error {
 	for _, o := range a.Offers {
-		groups[o.GPU] = append(groups[o.GPU], o)
+		o.RecvTime = a.Recv
 	}
-	names := make([]string, 0, len(groups))
-	for gpu := range groups {
-		names = append(names, gpu)
+	for _, o := range l.book.diff(a.Offers, keep, complete, market.Meta{EventTime: a.At, RecvTime: a.Recv}) {
+		if _, err := p.f.Emit(ctx, o, l.from, nil); err != nil {
+			return sinkError{err}
+		}
+		if p.f.Has(o) { // else it was refused
+			l.book.apply(o)
+		}
 	}
-	slices.Sort(names)
-	for _, gpu := range names {
-		r, ok, err := Index(groups[gpu])
-		if err != nil {
-			return err
-		}
-		if !ok {
-			continue
-		}
-		r.Meta = market.Meta{EventTime: at, RecvTime: recv}
-		if _, err := s.f.Emit(ctx, r, from, nil); err != nil {
+	if l.after != nil {
+		if err := l.after(ctx, a); err != nil {
 			return err
 		}
 	}
-	return s.f.Flush(ctx)
+	if err := p.f.Flush(ctx); err != nil {
+		return sinkError{err}
+	}
+	return nil
 }
 
 // failed writes a poll that brought nothing into the ledger. A poll has no history: what it would have told is lost for ever.
-func (s *searcher) failed(ctx context.Context, c *class, cause error) error {
+func (p *poller) failed(ctx context.Context, l *list, cause error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if feed.IsRefused(cause) {
-		return cause
+	if se, ok := errors.AsType[*feed.StatusError](cause); ok {
+		if p.up.refused != nil {
+			if why := p.up.refused(se.Status); why != "" {
+				return feed.Refused(fmt.Errorf("%s: %w", why, cause))
+			}
+		}
+		// Without a key it is no matter of a key: a firewall in a bad mood passes.
+		if feed.IsRefused(cause) && p.up.keyed {
+			return fmt.Errorf("poll %s: it does not take the key; check gpurates.%s.api_key: %w", p.f.Source(), p.up.key, cause)
+		}
+	} else if feed.IsRefused(cause) {
+		return fmt.Errorf("poll %s: check gpurates.%s.api_key: %w", p.f.Source(), p.up.key, cause)
 	}
-	if se, ok := errors.AsType[*feed.StatusError](cause); ok && se.Status == http.StatusNotFound {
-		return feed.Refused(fmt.Errorf("search offers: the venue answers 404, its answer to a bad key: check gpurates.vast.api_key and .url: %w", cause))
-	}
-	s.f.Logger().Warn("poll failed", "class", string(c.name), "err", cause)
-	return s.openGap(ctx, c, cause.Error())
+	p.f.Logger().Warn("poll failed", "list", l.name, "err", cause)
+	return p.openGap(ctx, l, cause.Error())
 }
 
-// noteAbsence writes at the first poll of a run that none were made since the last one of the run before; what came and went meanwhile was
-// never seen. The caller settles it.
-func (s *searcher) noteAbsence(ctx context.Context, c *class, at time.Time) error {
-	if s.stopAtEnd || !c.done.IsZero() || c.restored.IsZero() || at.Sub(c.restored) < 2*s.cfg.PollEvery {
+// late is how long after the last good poll the next is not yet a hole.
+func (p *poller) late() time.Duration { return max(2*p.up.every, p.up.every+10*time.Second) }
+
+// noteAbsence writes that no poll was made for longer than the cadence allows: at the first poll of a run since the run before, and after a
+// sleep of the machine. What came and went meanwhile was never seen. The caller settles it.
+func (p *poller) noteAbsence(ctx context.Context, l *list, at time.Time) error {
+	switch {
+	case p.stopAtEnd:
 		return nil
+	case l.polled.IsZero():
+		if known := l.known(); known.IsZero() || at.Sub(known) < 2*p.up.every {
+			return nil
+		}
+		return p.openGap(ctx, l, "not running")
+	case p.f.Now().Sub(l.polled) > p.late()+p.up.every<<l.fails/2:
+		return p.openGap(ctx, l, "no poll for "+p.f.Now().Sub(l.polled).Round(time.Second).String())
 	}
-	return s.openGap(ctx, c, "not running")
+	return nil
 }
 
-func (s *searcher) openGap(ctx context.Context, c *class, reason string) error {
-	if _, open := s.gap(c); open {
+func (p *poller) openGap(ctx context.Context, l *list, reason string) error {
+	if _, open := p.gap(l); open {
 		return nil
 	}
-	from := c.done
+	from := l.done
 	if from.IsZero() {
-		from = c.restored
+		from = l.known()
 	}
 	if from.IsZero() {
-		from = s.f.Now()
+		from = p.f.Now()
 	}
 	if len(reason) > 256 {
 		reason = strings.ToValidUTF8(reason[:256], "")
 	}
-	_, err := s.f.OpenGap(ctx, string(c.name), from, time.Time{}, reason)
-	return err
+	if _, err := p.f.OpenGap(ctx, l.name, from, time.Time{}, reason); err != nil {
+		return sinkError{err}
+	}
+	return nil
 }
 
-func (s *searcher) gap(c *class) (market.FeedGap, bool) {
-	for _, g := range s.f.OpenGaps() {
-		if g.Symbol == string(c.name) {
+func (p *poller) gap(l *list) (market.FeedGap, bool) {
+	for _, g := range p.f.OpenGaps() {
+		if g.Symbol == l.name {
 			return g, true
 		}
 	}
 	return market.FeedGap{}, false
 }
 
-// settle ends the class's gaps at the first good poll, given up.
-func (s *searcher) settle(ctx context.Context, c *class, at time.Time) error {
+// settle ends the list's gaps at the first good poll, given up.
+func (p *poller) settle(ctx context.Context, l *list, at time.Time) error {
 	for {
-		g, open := s.gap(c)
+		g, open := p.gap(l)
 		if !open {
 			return nil
 		}
 		if at.Before(g.From) {
 			at = g.From
 		}
-		if err := s.f.SettleGap(ctx, g, at, market.GapGivenUp, 0); err != nil {
-			return err
+		if err := p.f.SettleGap(ctx, g, at, market.GapGivenUp, 0); err != nil {
+			return sinkError{err}
 		}
 	}
 }
 
-// request is one search. The allocated storage of 8 GB is the venue's own default, said openly so that dph_total means the same tomorrow.
-func (s *searcher) request(c market.Class) feed.Request {
-	typ := "ondemand"
-	switch c {
-	case market.Interruptible:
-		typ = "bid"
-	case market.Reserved:
-		typ = "reserved"
-	}
-	body, _ := json.Marshal(map[string]any{ // strings and numbers: cannot fail
-		"limit": s.cfg.Limit, "type": typ, "rentable": map[string]bool{"eq": true}, "rented": map[string]bool{"eq": false},
-		"gpu_name": map[string][]string{"in": s.cfg.GPUs}, "order": [][2]string{{"dph_total", "asc"}}, "allocated_storage": 8,
-	})
-	return feed.Request{Method: http.MethodPost, URL: s.cfg.URL + "/api/v0/bundles/", Header: s.header(), Body: body}
+// unreadable is an answer that is not what the protocol says, with its bytes.
+type unreadable struct {
+	err  error
+	body []byte
 }
 
-func (s *searcher) header() http.Header { return header(s.cfg) }
+func (u *unreadable) Error() string { return u.err.Error() }
+func (u *unreadable) Unwrap() error { return u.err }
 
-func header(cfg VastConfig) http.Header {
-	h := http.Header{"Content-Type": {"application/json"}, "Accept": {"application/json"}}
-	if k := cfg.APIKey.Reveal(); k != "" {
-		h.Set("Authorization", "Bearer "+k)
+// sinkError marks an error of our own side.
+type sinkError struct{ error }
+
+func (e sinkError) Unwrap() error { return e.error }
+
+// get makes a call and hands its body to decode, whose error keeps the body.
+func get(ctx context.Context, client *http.Client, r feed.Request, decode func(*feed.Response) error) error {
+	resp, err := feed.Call(ctx, client, r)
+	if err != nil {
+		return err
 	}
-	return h
+	if err := decode(resp); err != nil {
+		return &unreadable{err, resp.Body}
+	}
+	return nil
 }

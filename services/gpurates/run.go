@@ -13,37 +13,23 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/market"
 )
 
-// Run runs the service until ctx ends, or, with StopAtEnd, until the upstream has no more. Everything published is flushed then.
+// Run runs the service until ctx ends, or, with StopAtEnd, until the upstreams have no more. Everything published is flushed then.
 func Run(ctx context.Context, cfg Config, deps feed.Deps) error {
 	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("configure gpurates service: %w", err)
 	}
-	from, err := cfg.Vast.historyFrom()
-	if err != nil {
-		return err
-	}
 	if cfg.StopAtEnd {
 		cfg.Vast.MetricsCallEvery = 0 // a recording has no rate limit
 	}
-	f, err := feed.New(deps.Config(cfg.Vast.Source))
-	if err != nil {
-		return err
-	}
-	client := &http.Client{Timeout: time.Minute}
-	defer client.CloseIdleConnections()
-	search := newSearcher(cfg.Vast, cfg.StopAtEnd, f, client)
-	hist := &medians{cfg: cfg.Vast, stopAtEnd: cfg.StopAtEnd, f: f, client: client, from: from, told: map[string]*market.Rate{}}
-
-	if err := restore(ctx, f, search, hist); err != nil {
+	s := &service{cfg: cfg, deps: deps, board: newBoard()}
+	defer s.close()
+	if err := s.upstreams(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return search.run(gctx) })
-	g.Go(func() error { return hist.run(gctx) })
-	err = g.Wait()
+	err := s.together(ctx)
 
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
@@ -58,18 +44,95 @@ func Run(ctx context.Context, cfg Config, deps feed.Deps) error {
 	return err
 }
 
+// service is one run.
+type service struct {
+	cfg     Config
+	deps    feed.Deps
+	board   *board
+	parts   []feed.Part
+	clients []*http.Client
+}
+
+func (s *service) close() {
+	for _, c := range s.clients {
+		c.CloseIdleConnections()
+	}
+}
+
+// upstreams makes a part of each that is on, restored.
+func (s *service) upstreams(ctx context.Context) error {
+	for _, u := range s.cfg.upstreams() {
+		if !u.on {
+			continue
+		}
+		f, err := feed.New(s.deps.Config(u.cfg.Source))
+		if err != nil {
+			return err
+		}
+		l := &limits{base: http.DefaultTransport.(*http.Transport).Clone()}
+		client := &http.Client{Timeout: time.Minute, Transport: l}
+		s.clients = append(s.clients, client)
+		up := upstream{key: u.key, keyed: u.cfg.APIKey != "", every: u.cfg.PollEvery}
+		var p *poller
+		var hist *medians
+		switch u.key {
+		case "vast":
+			from, err := s.cfg.Vast.historyFrom()
+			if err != nil {
+				return err
+			}
+			up.refused = vastRefused
+			p = newPoller(up, s.cfg, f, s.board, l, vastLists(s.cfg.Vast, f, client)...)
+			hist = &medians{cfg: s.cfg.Vast, stopAtEnd: s.cfg.StopAtEnd, f: f, client: client, from: from, told: map[string]*market.Rate{}}
+		default:
+			return fmt.Errorf("run gpurates service: upstream %s is not known", u.key)
+		}
+		if err := restore(ctx, f, p, hist); err != nil {
+			return err
+		}
+		s.parts = append(s.parts, feed.Part{Name: u.key, Run: func(ctx context.Context) error {
+			g, gctx := errgroup.WithContext(ctx)
+			g.Go(func() error { return p.run(gctx) })
+			if hist != nil {
+				g.Go(func() error { return hist.run(gctx) })
+			}
+			return g.Wait()
+		}})
+	}
+	return nil
+}
+
+// together runs the parts, and the index as long as any of them.
+func (s *service) together(ctx context.Context) error {
+	return feed.Together(ctx, s.deps.Logger, s.parts...)
+}
+
 // restore reads back the offers that were open and the rates that were told, so that what happened while we were away is told once and
 // nothing twice.
-func restore(ctx context.Context, f *feed.Feed, search *searcher, hist *medians) error {
+func restore(ctx context.Context, f *feed.Feed, p *poller, hist *medians) error {
 	if err := f.Restore(ctx, time.Time{}); err != nil { // the ledger
 		return err
 	}
-	if err := f.RestoreEach(ctx, time.Time{}, market.Offers, search.restore); err != nil {
+	err := f.RestoreEach(ctx, time.Time{}, market.Offers, func(ev market.Event) {
+		if o, ok := ev.(*market.Offer); ok {
+			p.restoreOffer(o)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	// A quiet price list tells nothing for days; that the feed was on is in its own events then.
+	err = f.RestoreEach(ctx, time.Time{}, market.Feeds, func(ev market.Event) {
+		if _, state := ev.(*market.FeedEvent); state {
+			p.sign(ev.GetMeta().EventTime)
+		}
+	})
+	if err != nil || hist == nil {
 		return err
 	}
 	return f.RestoreEach(ctx, time.Time{}, market.Rates, func(ev market.Event) {
-		search.restore(ev)
 		if r, ok := ev.(*market.Rate); ok {
+			p.restoreRate(r)
 			hist.restore(r)
 		}
 	})

@@ -31,11 +31,26 @@ type clock struct {
 	at time.Time
 }
 
+func (c *clock) peek() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
 func (c *clock) now() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.at = c.at.Add(time.Minute)
 	return c.at
+}
+
+// only is the default configuration with one upstream and no index. Clocks of tests are not looked at: simulators make minutes pass in a moment.
+func only(key string) Config {
+	cfg := DefaultConfig()
+	cfg.Vast.Enabled, cfg.RunPod.Enabled, cfg.Lambda.Enabled, cfg.Shadeform.Enabled = key == "vast", key == "runpod", key == "lambda", key == "shadeform"
+	cfg.PrimeIntellect.Enabled, cfg.Akash.Enabled, cfg.Azure.Enabled = key == "prime_intellect", key == "akash", key == "azure"
+	cfg.Index.Enabled, cfg.ClockSkew = false, 0
+	return cfg
 }
 
 func start(t *testing.T, vc vast.Config) (*vast.Server, Config) {
@@ -59,7 +74,7 @@ func start(t *testing.T, vc vast.Config) (*vast.Server, Config) {
 		srv.Close()
 		s.Close()
 	})
-	cfg := DefaultConfig()
+	cfg := only("vast")
 	cfg.Vast.Source, cfg.Vast.URL, cfg.Vast.PollEvery, cfg.Vast.MetricsCallEvery = "sim-vast", srv.URL, 5*time.Millisecond, 0
 	cfg.Vast.HistoryFrom = ""
 	if err := cfg.Validate(); err != nil {
@@ -68,7 +83,7 @@ func start(t *testing.T, vc vast.Config) (*vast.Server, Config) {
 	return s, cfg
 }
 
-func service(t *testing.T, cfg Config, mem *feedtest.Memory) (stop func() error) {
+func serve(t *testing.T, cfg Config, deps feed.Deps) (stop func() error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -76,7 +91,8 @@ func service(t *testing.T, cfg Config, mem *feedtest.Memory) (stop func() error)
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	go func() { done <- Run(ctx, cfg, feed.Deps{Sink: mem, History: mem, Logger: log}) }()
+	deps.Logger = log
+	go func() { done <- Run(ctx, cfg, deps) }()
 	var once sync.Once
 	var err error
 	stop = func() error {
@@ -89,6 +105,8 @@ func service(t *testing.T, cfg Config, mem *feedtest.Memory) (stop func() error)
 	t.Cleanup(func() { _ = stop() })
 	return stop
 }
+
+func over(mem *feedtest.Memory) feed.Deps { return feed.Deps{Sink: mem, History: mem} }
 
 func wait(t *testing.T, mem *feedtest.Memory, what string, ok func([]market.Event) bool) {
 	t.Helper()
@@ -136,11 +154,11 @@ func TestTellsOffersAndRates(t *testing.T) {
 	cfg.Vast.Classes = append(cfg.Vast.Classes, market.Reserved)
 	cfg.Vast.HistoryFrom = "2026-09-01"
 	mem := feedtest.NewMemory()
-	stop := service(t, cfg, mem)
+	stop := serve(t, cfg, over(mem))
 	wait(t, mem, "offers of every fate and rates", func(evs []market.Event) bool {
 		return count(evs, action(market.OfferOpened)) > 300 && count(evs, action(market.OfferChanged)) > 20 && count(evs, action(market.OfferClosed)) > 5 &&
-			count(evs, func(r *market.Rate) bool { return r.Method == methodIndex && r.Class == market.Interruptible }) > 20 &&
-			count(evs, func(r *market.Rate) bool { return r.Method == methodIndex && r.Class == market.Reserved }) > 20 &&
+			count(evs, func(r *market.Rate) bool { return r.Method == methodVast && r.Class == market.Interruptible }) > 20 &&
+			count(evs, func(r *market.Rate) bool { return r.Method == methodVast && r.Class == market.Reserved }) > 20 &&
 			count(evs, func(r *market.Rate) bool { return r.Method == methodAvailable }) > 100 &&
 			count(evs, func(r *market.Rate) bool { return r.Method == methodRented }) > 100
 	})
@@ -164,7 +182,7 @@ func TestAFailedPollClosesNothingAndStaysInTheLedger(t *testing.T) {
 	s, cfg := start(t, vast.Config{SearchesPerMinute: -1})
 	cfg.Vast.Classes = []market.Class{market.OnDemand}
 	mem := feedtest.NewMemory()
-	stop := service(t, cfg, mem)
+	stop := serve(t, cfg, over(mem))
 	wait(t, mem, "offers", func(evs []market.Event) bool { return count(evs, action(market.OfferOpened)) > 100 })
 	for _, f := range []vast.Fault{
 		{Status: 429, Body: "API requests too frequent"}, {Status: 502, Body: "Bad Gateway"}, {Body: `{"offers":[{"id":1`},
@@ -192,7 +210,7 @@ func TestAnAnswerAtTheLimitClosesNothing(t *testing.T) {
 	_, cfg := start(t, vast.Config{SearchesPerMinute: -1})
 	cfg.Vast.Classes, cfg.Vast.Limit = []market.Class{market.OnDemand}, 20
 	mem := feedtest.NewMemory()
-	stop := service(t, cfg, mem)
+	stop := serve(t, cfg, over(mem))
 	wait(t, mem, "changes", func(evs []market.Event) bool { return count(evs, action(market.OfferOpened)) > 25 })
 	if err := stop(); err != nil {
 		t.Fatal(err)
@@ -216,7 +234,7 @@ func TestABadOfferIsADeadLetterAndNotAClosing(t *testing.T) {
 		return vast.Fault{Header: http.Header{"Date": {at.Format(http.TimeFormat)}}, Body: `{"offers":[{"id":1,"gpu_name":"H200","num_gpus":1,"dph_total":3},` + second + `]}`}
 	}
 	s.Faults().Order(1, body(`{"id":2,"gpu_name":"H200","num_gpus":1,"dph_total":3}`))
-	service(t, cfg, mem)
+	serve(t, cfg, over(mem))
 	wait(t, mem, "two offers", func(evs []market.Event) bool { return count(evs, action(market.OfferOpened)) >= 2 })
 	s.Faults().Order(1, body(`{"id":2,"gpu_name":"H200","num_gpus":1,"dph_total":-3}`))
 	wait(t, mem, "a dead letter", func(evs []market.Event) bool {
@@ -242,7 +260,7 @@ func TestABadKeyIsRefused(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 	cfg.Vast.APIKey = run.Secret("right")
-	stop := service(t, cfg, mem)
+	stop := serve(t, cfg, over(mem))
 	wait(t, mem, "offers with the right key", func(evs []market.Event) bool { return count[*market.Offer](evs, nil) > 100 })
 	if err := stop(); err != nil {
 		t.Error(err)
@@ -252,7 +270,7 @@ func TestABadKeyIsRefused(t *testing.T) {
 func TestKeepsWithinTheRate(t *testing.T) {
 	s, cfg := start(t, vast.Config{Now: time.Now}) // ten searches a minute
 	mem := feedtest.NewMemory()
-	stop := service(t, cfg, mem)
+	stop := serve(t, cfg, over(mem))
 	wait(t, mem, "a 429 in the ledger", func(evs []market.Event) bool {
 		return count(evs, func(g *market.FeedGap) bool { return strings.Contains(g.Reason, "429") }) > 0
 	})
@@ -269,10 +287,10 @@ func TestRestartClosesWhatWentAndDoublesNothing(t *testing.T) {
 	_, cfg := start(t, vast.Config{SearchesPerMinute: -1, Now: ck.now})
 	cfg.Vast.HistoryFrom = "2026-09-01"
 	mem := feedtest.NewMemory()
-	stop := service(t, cfg, mem)
+	stop := serve(t, cfg, feed.Deps{Sink: mem, History: mem, Now: ck.peek})
 	wait(t, mem, "offers", func(evs []market.Event) bool {
 		return count(evs, action(market.OfferOpened)) > 300 && count(evs, func(r *market.Rate) bool { return r.Method == methodRented }) > 100 &&
-			count(evs, func(r *market.Rate) bool { return r.Method == methodIndex && r.Class == market.Interruptible }) > 0
+			count(evs, func(r *market.Rate) bool { return r.Method == methodVast && r.Class == market.Interruptible }) > 0
 	})
 	if err := stop(); err != nil {
 		t.Fatal(err)
@@ -281,10 +299,10 @@ func TestRestartClosesWhatWentAndDoublesNothing(t *testing.T) {
 	ck.at = ck.at.Add(6 * time.Hour)
 	ck.mu.Unlock()
 	n := mem.Len()
-	stop = service(t, cfg, mem)
+	stop = serve(t, cfg, feed.Deps{Sink: mem, History: mem, Now: ck.peek})
 	wait(t, mem, "what closed meanwhile, and the absence in the ledger of each class", func(evs []market.Event) bool {
 		return count(evs[n:], action(market.OfferClosed)) > 50 && count(evs[n:], func(g *market.FeedGap) bool {
-			return g.State == market.GapGivenUp && g.Reason == "not running" && g.To.Sub(g.From) >= 6*time.Hour
+			return g.State == market.GapGivenUp && g.Reason == "not running" && g.To.Sub(g.From) > 5*time.Hour
 		}) == len(cfg.Vast.Classes)
 	})
 	if err := stop(); err != nil {
@@ -304,7 +322,7 @@ func TestOffersAsAnObjectFromTheSimulator(t *testing.T) {
 	s, cfg := start(t, vast.Config{SearchesPerMinute: -1})
 	s.Single(true)
 	mem := feedtest.NewMemory()
-	service(t, cfg, mem)
+	serve(t, cfg, over(mem))
 	wait(t, mem, "an offer of each class", func(evs []market.Event) bool { return count(evs, action(market.OfferOpened)) >= 2 })
 }
 
@@ -343,7 +361,7 @@ func TestRecordedPollsAndMedians(t *testing.T) {
 	index, medians := map[string]bool{}, map[string]int{}
 	for _, r := range feedtest.Of[*market.Rate](mem) {
 		switch r.Method {
-		case methodIndex:
+		case methodVast:
 			index[r.EventTime.Format(time.DateOnly)] = true
 		case methodAvailable:
 			medians[r.EventTime.Format(time.DateOnly)]++
@@ -362,7 +380,7 @@ func TestRecordedPollsAndMedians(t *testing.T) {
 	if total != 275 {
 		t.Errorf("%d medians, the table has 275 rows of Vast", total)
 	}
-	t.Logf("%d offers events, %d indices, %d medians", len(feedtest.Of[*market.Offer](mem)), count(mem.Events(), func(r *market.Rate) bool { return r.Method == methodIndex }), total)
+	t.Logf("%d offers events, %d indices, %d medians", len(feedtest.Of[*market.Offer](mem)), count(mem.Events(), func(r *market.Rate) bool { return r.Method == methodVast }), total)
 
 	// Again, from the start, over the same streams.
 	s.Rewind()

@@ -3,7 +3,34 @@ package gpurates
 import (
 	"strconv"
 	"strings"
+
+	"github.com/hashpivot/hashpivot/schemas/reference"
 )
+
+// models are the identities that we know. The table is a part of the program and tested with it.
+var models = func() *reference.GPUModels {
+	m, err := reference.LoadGPUModels()
+	if err != nil {
+		panic(err)
+	}
+	return m
+}()
+
+// identify names the model that a provider calls by a name; one that the table does not have gets a slug of its own.
+func identify(provider, name string, memoryMiB uint32) string {
+	if m, ok := models.ByName(provider, name, memoryMiB); ok {
+		return m.ID
+	}
+	return GPUSlug(name, memoryMiB)
+}
+
+// identifySpec names the model of a provider's structured fields; one that the table does not have, or has twice, gets a slug of its own.
+func identifySpec(model, form string, memoryMiB uint32) string {
+	if m, ok := models.BySpec(model, form, memoryMiB); ok {
+		return m.ID
+	}
+	return GPUSlug(strings.TrimSpace(model+" "+form), memoryMiB)
+}
 
 // maxSlug keeps a subject token short whatever a provider calls its card.
 const maxSlug = 64

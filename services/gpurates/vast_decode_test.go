@@ -24,17 +24,17 @@ const medianSample = `{"success":true,"gpus":{"RTX 4090":{"supply_demand":{"time
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func TestDecodesAnOfferByClass(t *testing.T) {
-	a, err := decodeBundles([]byte(sample), market.OnDemand, noon, noon)
+	a, err := decodeBundles([]byte(sample), market.OnDemand, 1000, noon, noon)
 	if err != nil || len(a.Offers) != 1 || len(a.Bad) != 0 {
 		t.Fatalf("%+v, %v", a, err)
 	}
 	o := a.Offers[0]
 	if o.OfferID != "12345678" || o.HostID != "55555" || o.MachineID != "88888" || o.GPU != "h100-sxm" || o.GPUCount != 4 || o.GPUMemoryMiB != 81559 ||
 		o.USDPerGPUHour.String() != "1.8025" || o.RawPrice.String() != "7.21" || o.RawUnit != unitInstanceHour || o.Region != "Texas, US" || !o.Verified || !o.Rentable ||
-		o.Reliability != 0.9999 || !o.EventTime.Equal(noon) {
+		o.Reliability != 0.9999 || !a.At.Equal(noon) {
 		t.Errorf("on demand: %+v", o)
 	}
-	if a, err = decodeBundles([]byte(sample), market.Interruptible, noon, noon); err != nil || a.Offers[0].USDPerGPUHour.Cmp(market.MustDecimal("1")) != 0 || a.Offers[0].RawUnit != unitBidHour {
+	if a, err = decodeBundles([]byte(sample), market.Interruptible, 1000, noon, noon); err != nil || a.Offers[0].USDPerGPUHour.Cmp(market.MustDecimal("1")) != 0 || a.Offers[0].RawUnit != unitBidHour {
 		t.Errorf("interruptible: %+v, %v", a, err)
 	}
 }
@@ -48,7 +48,7 @@ func TestRoundsTheNoiseOfFloats(t *testing.T) {
 		"7":                           {"7", "2.33333333"},
 	} {
 		in := strings.NewReplacer(`"dph_total":7.21`, `"dph_total":`+text, `"num_gpus":4`, `"num_gpus":3`).Replace(sample)
-		a, err := decodeBundles([]byte(in), market.OnDemand, noon, noon)
+		a, err := decodeBundles([]byte(in), market.OnDemand, 1000, noon, noon)
 		if err != nil || len(a.Offers) != 1 {
 			t.Errorf("%s: %+v, %v", text, a, err)
 			continue
@@ -75,8 +75,8 @@ func TestABadOfferCostsItselfOnly(t *testing.T) {
 		`{"id":1,"gpu_name":"H200","num_gpus":1,"dph_total":99999999999999.5}`: {market.ReasonPrecision, "1"},
 		`7`: {feed.ReasonType, ""},
 	} {
-		a, err := decodeBundles([]byte(`{"offers":[`+good+`,`+bad+`]}`), market.OnDemand, noon, noon)
-		if err != nil || len(a.Offers) != 1 || len(a.Bad) != 1 || a.Count != 2 {
+		a, err := decodeBundles([]byte(`{"offers":[`+good+`,`+bad+`]}`), market.OnDemand, 1000, noon, noon)
+		if err != nil || len(a.Offers) != 1 || len(a.Bad) != 1 {
 			t.Errorf("%s: %+v, %v", bad, a, err)
 			continue
 		}
@@ -88,7 +88,7 @@ func TestABadOfferCostsItselfOnly(t *testing.T) {
 
 func TestOffersMayBeAnObject(t *testing.T) {
 	in := strings.Replace(strings.Replace(sample, `[{`, `{`, 1), `}]}`, `}}`, 1)
-	if a, err := decodeBundles([]byte(in), market.OnDemand, noon, noon); err != nil || len(a.Offers) != 1 {
+	if a, err := decodeBundles([]byte(in), market.OnDemand, 1000, noon, noon); err != nil || len(a.Offers) != 1 {
 		t.Errorf("%+v, %v", a, err)
 	}
 }
@@ -98,7 +98,7 @@ func TestRefusesWhatIsNoAnswer(t *testing.T) {
 		``: feed.ReasonMalformed, `{"offers":[`: feed.ReasonMalformed, `{}`: market.ReasonMissing, `{"offers":null}`: market.ReasonMissing,
 		`{"offers":5}`: feed.ReasonType, `[]`: feed.ReasonType, `{"offers":[]} {}`: feed.ReasonMalformed,
 	} {
-		if _, err := decodeBundles([]byte(in), market.OnDemand, noon, noon); feed.ReasonOf(err, "") != want {
+		if _, err := decodeBundles([]byte(in), market.OnDemand, 1000, noon, noon); feed.ReasonOf(err, "") != want {
 			t.Errorf("%s: %v, want %s", in, err, want)
 		}
 	}
@@ -134,15 +134,12 @@ func FuzzDecodeBundles(f *testing.F) {
 	f.Add([]byte(`{"offers":[null,[],"",{"id":"7"}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, class := range []market.Class{market.OnDemand, market.Interruptible} {
-			a, err := decodeBundles(data, class, noon, noon)
+			a, err := decodeBundles(data, class, 1000, noon, noon)
 			if err != nil {
 				continue
 			}
-			if a.Count < len(a.Offers)+len(a.Bad) {
-				t.Fatalf("%d offers, %d bad of %d", len(a.Offers), len(a.Bad), a.Count)
-			}
 			for _, o := range a.Offers {
-				o.Source, o.Action = "fuzz", market.OfferOpened
+				o.Source, o.Action, o.EventTime, o.RecvTime = "fuzz", market.OfferOpened, a.At, a.Recv
 				if o.Validate() == nil && (o.OfferID == "" || o.GPUCount == 0 || !o.USDPerGPUHour.IsPos()) {
 					t.Fatalf("valid, and yet %+v", o)
 				}

@@ -11,8 +11,8 @@ import (
 
 // The index "vast-wmedian", version 1. Whoever changes anything below raises the version.
 const (
-	methodIndex  = "vast-wmedian"
-	versionIndex = 1
+	methodVast  = "vast-wmedian"
+	versionVast = 1
 
 	// A host counts for at most a fifth of the GPUs on offer: one data centre with one price must not be the market. But for no less than
 	// eight, a whole machine.
@@ -111,7 +111,7 @@ func Index(offers []*market.Offer) (_ *market.Rate, ok bool, _ error) {
 		}
 	}
 	r := &market.Rate{
-		GPU: sample[0].GPU, Class: sample[0].Class, Method: methodIndex, Version: versionIndex,
+		GPU: sample[0].GPU, Class: sample[0].Class, Method: methodVast, Version: versionVast,
 		USDPerGPUHour: q[0], P10USDPerGPUHour: q[1], P90USDPerGPUHour: q[2], Dispersion: math.NaN(),
 		SampleOffers: uint32(len(sample)), SampleGPUs: uint32(total), SampleHosts: uint32(len(gpus)),
 	}

@@ -83,11 +83,6 @@ func (m *medians) run(ctx context.Context) error {
 	}
 }
 
-// sinkError marks an error of our own side.
-type sinkError struct{ error }
-
-func (e sinkError) Unwrap() error { return e.error }
-
 // once reads all chunks that are not known to be complete.
 func (m *medians) once(ctx context.Context) error {
 	now := m.f.Now()
@@ -122,7 +117,7 @@ func (m *medians) read(ctx context.Context, from, to, now time.Time) error {
 	q := url.Values{
 		"gpu_name": {strings.Join(names, ",")}, "start": {strconv.FormatInt(from.Unix(), 10)}, "end": {strconv.FormatInt(to.Unix(), 10)}, "step": {"86400"},
 	}
-	resp, err := m.f.CallPatiently(ctx, m.client, feed.Request{URL: m.cfg.URL + path + "?" + q.Encode(), Header: header(m.cfg)})
+	resp, err := m.f.CallPatiently(ctx, m.client, feed.Request{URL: m.cfg.URL + path + "?" + q.Encode(), Header: vastHeader(m.cfg)})
 	m.next = time.Now().Add(m.cfg.MetricsCallEvery)
 	if err != nil {
 		return err
@@ -222,7 +217,7 @@ func decodeModel(name string, raw []byte, recv time.Time) ([]*market.Rate, error
 	for i, t := range w.Supply.Timestamps {
 		supply[t] = i
 	}
-	slug := GPUSlug(name, 0)
+	slug := identify("vast", name, 0)
 	var out []*market.Rate
 	for _, side := range []struct {
 		method           string

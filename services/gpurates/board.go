@@ -1,0 +1,74 @@
+package gpurates
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hashpivot/hashpivot/pkg/market"
+)
+
+// board is the open offers of all upstreams as far as they are published: what the index is computed from. It also keeps the order that makes
+// an index repeatable: an offer has a receive time up to an index's if, and only if, the index saw it.
+type board struct {
+	mu    sync.Mutex
+	lists []*list
+	last  time.Time // the newest receive time of an offer, or time of an index
+}
+
+func newBoard() *board { return &board{} }
+
+func (b *board) add(lists ...*list) {
+	b.mu.Lock()
+	b.lists = append(b.lists, lists...)
+	b.mu.Unlock()
+}
+
+// told notes the receive time of an event that an earlier run published.
+func (b *board) told(t time.Time) {
+	b.mu.Lock()
+	if t.After(b.last) {
+		b.last = t
+	}
+	b.mu.Unlock()
+}
+
+// publish runs fn with the receive time for what was received at recv. An index that was computed while the answer waited for its turn has not
+// seen it: the time is moved up behind that index, by the milliseconds that the answer has waited.
+func (b *board) publish(recv time.Time, fn func(recv time.Time) error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !recv.After(b.last) {
+		recv = b.last.Add(time.Nanosecond)
+	}
+	b.last = recv
+	return fn(recv)
+}
+
+// index runs fn with the time of an index and the lists that are fresh at it.
+func (b *board) index(ctx context.Context, now time.Time, stale int, fn func(ctx context.Context, cut time.Time, fresh []*list) error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !now.After(b.last) {
+		now = b.last.Add(time.Nanosecond)
+	}
+	b.last = now
+	var fresh []*list
+	for _, l := range b.lists {
+		if !l.polled.IsZero() && now.Sub(l.polled) <= time.Duration(stale)*l.every {
+			fresh = append(fresh, l)
+		}
+	}
+	return fn(ctx, now, fresh)
+}
+
+// offers are the open offers of the lists.
+func offersOf(lists []*list) []*market.Offer {
+	var out []*market.Offer
+	for _, l := range lists {
+		for _, o := range l.book.open {
+			out = append(out, o)
+		}
+	}
+	return out
+}
