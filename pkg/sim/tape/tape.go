@@ -31,6 +31,11 @@ const (
 
 	maxPerBucket = 1 << 11 // ids of prints and of their corrections share 12 bits
 
+	// A sequence number is the bucket of delivery, what is told behind that bucket's own events, and the place in the bucket where it was made.
+	sequenceBits = 14
+	toldLate     = 1 << 11
+	toldByFate   = 1 << 12
+
 	// meanActivity of world.ActivityAt, measured over many seeds; it makes Rate the mean rate.
 	meanActivity = 1.56
 )
@@ -51,6 +56,8 @@ type Tick struct {
 	Security *Security
 	At       int64 // ns
 	ID       uint64
+	// Sequence of a print or quote grows with the order of delivery within a symbol, with gaps.
+	Sequence uint64
 
 	Price, Ask            int64 // units; bid and ask of a quote, up and down of a band
 	Size, AskSize         int64
@@ -253,14 +260,15 @@ func (g *Generator) Made(s *Security, b int64, out []Tick) []Tick {
 		bid := max(mid/tickSize-half/2-int64(r>>40%2), 1) * tickSize
 		ask := bid + max(half, 1+int64(r>>41%2))*tickSize
 		ex := exchanges[r>>44%uint64(len(exchanges))]
+		sequence := uint64(b)<<sequenceBits | uint64(i)
 		if r>>32%10 < 7 {
 			out = append(out, Tick{
-				Kind: 'q', Security: s, At: at, Price: bid, Ask: ask, Size: 100 * (1 + int64(r>>48%9)), AskSize: 100 * (1 + int64(r>>52%9)),
+				Sequence: sequence, Kind: 'q', Security: s, At: at, Price: bid, Ask: ask, Size: 100 * (1 + int64(r>>48%9)), AskSize: 100 * (1 + int64(r>>52%9)),
 				Exchange: ex, AskExchange: exchanges[r>>56%uint64(len(exchanges))], Conditions: quoteFlags,
 			})
 			continue
 		}
-		t := Tick{Kind: 't', Security: s, At: at, ID: uint64(b)<<12 | uint64(i), Price: bid, Exchange: ex, Conditions: regular}
+		t := Tick{Kind: 't', Security: s, At: at, ID: uint64(b)<<12 | uint64(i), Sequence: sequence, Price: bid, Exchange: ex, Conditions: regular}
 		q := p.Uint64()
 		switch q % 5 {
 		case 0, 1:
@@ -286,7 +294,7 @@ func (g *Generator) Made(s *Security, b int64, out []Tick) []Tick {
 		case 1:
 			t.Fate, t.CorrectedPrice, t.CorrectedID = Corrected, max(t.Price-tickSize, 1), t.ID|maxPerBucket
 		case 2:
-			t.Late = true
+			t.Late, t.Sequence = true, uint64(b+g.lateBy)<<sequenceBits|toldLate|uint64(i)
 		}
 		out = append(out, t)
 	}
@@ -363,6 +371,7 @@ func (g *Generator) Prints(s *Security, b, now int64, scratch []Tick, out []Told
 		default:
 			out = append(out, Told{t, "incorrect"})
 			t.ID, t.Price = t.CorrectedID, t.CorrectedPrice
+			t.Sequence = uint64(b+g.fateBy)<<sequenceBits | toldByFate | t.Sequence%toldLate
 			out = append(out, Told{t, "corrected"})
 		}
 	}

@@ -39,7 +39,8 @@ type Client struct {
 type frame struct {
 	data   []byte
 	binary bool
-	close  int // close code; data is its reason
+	close  int  // close code; data is its reason
+	drop   bool // no message: the connection is cut here
 }
 
 // NewHub makes an empty hub.
@@ -95,6 +96,10 @@ func (c *Client) write() {
 		case <-c.gone:
 			return
 		case f := <-c.out:
+			if f.drop {
+				c.Drop()
+				return
+			}
 			_ = c.ws.SetWriteDeadline(time.Now().Add(5 * time.Second))
 			if f.close != 0 {
 				_ = c.ws.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(f.close, string(f.data)))
@@ -138,6 +143,14 @@ func (c *Client) SendWait(data []byte) bool {
 func (c *Client) CloseWith(code int, reason string) {
 	select {
 	case c.out <- frame{data: []byte(reason), close: code}:
+	case <-c.gone:
+	}
+}
+
+// DropBehind cuts the connection without a close frame behind what was sent.
+func (c *Client) DropBehind() {
+	select {
+	case c.out <- frame{drop: true}:
 	case <-c.gone:
 	}
 }
