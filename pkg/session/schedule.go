@@ -4,6 +4,7 @@ import (
 	"bytes"
 	_ "embed"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -40,6 +41,19 @@ func US() (*Schedule, error) {
 	s, err := Parse(usEquities)
 	if err != nil {
 		return nil, fmt.Errorf("load the US equity calendar: %w", err)
+	}
+	return s, nil
+}
+
+// Load reads the calendar of a file, in the format of us_equities.yaml.
+func Load(path string) (*Schedule, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("load calendar: %w", err)
+	}
+	s, err := Parse(text)
+	if err != nil {
+		return nil, fmt.Errorf("load calendar %s: %w", path, err)
 	}
 	return s, nil
 }

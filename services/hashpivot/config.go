@@ -170,7 +170,7 @@ func (c *config) validate() error {
 // made-up numbers from ever passing for real ones.
 func (c *config) marks(services ...string) error {
 	for _, x := range []struct{ service, key, source string }{
-		{"equities", "equities.source", c.Equities.Source},
+		{"equities", "equities.alpaca.source", c.Equities.Alpaca.Source},
 		{"hashprice", "hashprice.mempool.source", c.Hashprice.Mempool.Source},
 		{"hashprice", "hashprice.coinbase.source", c.Hashprice.Coinbase.Source},
 		{"hashprice", "hashprice.calculator.source", c.Hashprice.Calculator.Source},

@@ -41,7 +41,7 @@ func (p *pipeline) feeds() []service {
 	return out
 }
 
-func (c *config) equitiesOn() bool { return c.Equities.Alpaca.Key != "" }
+func (c *config) equitiesOn() bool { return c.Equities.On() }
 
 // vendorKeys takes Alpaca's own environment variables where our keys are not set.
 func (a *app) vendorKeys(cfg *config) {

@@ -45,7 +45,7 @@ func (s *simulators) point(cfg *config) error {
 	recorded := s.mode == modeRecorded
 
 	e := &cfg.Equities
-	e.Source, e.Calendar, e.StopAtEnd = prefix+"alpaca", "always", recorded
+	e.Alpaca.Source, e.Calendar, e.StopAtEnd = prefix+"alpaca", "always", recorded
 	e.Alpaca.StreamURL, e.Alpaca.RESTURL, e.Alpaca.Key, e.Alpaca.Secret = u.AlpacaStream, u.AlpacaREST, "simulated", "simulated"
 	if recorded {
 		symbols, err := sim.RecordedSymbols(s.dir)
@@ -104,7 +104,7 @@ func (c *simCmd) Run(a *app) error {
 	} else {
 		a.printf("# simulated upstreams (%s); a configuration that points at them:\nmode: %s\n", m, m)
 		prefix := m.prefix()
-		a.printf("equities: {source: "+prefix+"alpaca, calendar: always, alpaca: {stream_url: %s, rest_url: %s, key: any, secret: any}}\n", u.AlpacaStream, u.AlpacaREST)
+		a.printf("equities: {calendar: always, alpaca: {source: "+prefix+"alpaca, stream_url: %s, rest_url: %s, key: any, secret: any}}\n", u.AlpacaStream, u.AlpacaREST)
 		a.printf("hashprice: {mempool: {source: "+prefix+"mempool, stream_url: %s, rest_url: %s}, coinbase: {source: "+prefix+"coinbase, stream_url: %s, rest_url: %s}, calculator: {source: "+prefix+"hashpivot}}\n",
 			u.MempoolWS, u.MempoolREST, u.CoinbaseWS, u.CoinbaseREST)
 		a.printf("gpurates: {vast: {source: "+prefix+"vast, url: %s}}\n", u.Vast)

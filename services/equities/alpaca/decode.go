@@ -1,4 +1,4 @@
-package equities
+package alpaca
 
 import (
 	"fmt"

@@ -1,4 +1,4 @@
-package equities
+package alpaca
 
 import (
 	"encoding/csv"
@@ -12,9 +12,9 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/sim/alpaca"
 )
 
-func recordedConfig(v *venue) Config {
+func recordedConfig(v *venue) testConfig {
 	cfg := v.config()
-	cfg.Source, cfg.Calendar, cfg.StopAtEnd = "rec-alpaca", "us", true
+	cfg.Alpaca.Source, cfg.Calendar, cfg.StopAtEnd = "rec-alpaca", "us", true
 	cfg.Symbols = v.Symbols()
 	cfg.Backfill.DailyFrom, cfg.Backfill.MinuteFrom = "1990-01-01", "1990-01-01"
 	return cfg
@@ -89,7 +89,7 @@ func TestRecordedRunEndsAndRunsTwiceWithoutDoubles(t *testing.T) {
 
 func TestRealRecordings(t *testing.T) {
 	t.Parallel()
-	const dir = "../../../shared/data"
+	const dir = "../../../../shared/data"
 	if _, err := os.Stat(filepath.Join(dir, "equities")); err != nil {
 		t.Skipf("real recordings are not here: %v", err)
 	}

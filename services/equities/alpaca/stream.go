@@ -1,4 +1,4 @@
-package equities
+package alpaca
 
 import (
 	"context"
@@ -13,7 +13,38 @@ import (
 
 	"github.com/hashpivot/hashpivot/pkg/feed"
 	"github.com/hashpivot/hashpivot/pkg/market"
+	"github.com/hashpivot/hashpivot/services/equities/engine"
 )
+
+// Upstream is one Alpaca stream with its history.
+type Upstream struct {
+	cfg   Config
+	fates *fates
+}
+
+// New makes the upstream of a valid configuration.
+func New(cfg Config) *Upstream { return &Upstream{cfg: cfg, fates: newFates()} }
+
+// History implements engine.Upstream.
+func (u *Upstream) History() engine.History {
+	h := engine.History{Kinds: []engine.Kind{engine.DailyBars, engine.MinuteBars, engine.Trades}, Trails: u.cfg.HistoryTrails}
+	if u.cfg.Quotes {
+		h.Kinds = append(h.Kinds, engine.Quotes)
+	}
+	if u.cfg.Halts {
+		h.Without = append(h.Without, "statuses", "lulds")
+	}
+	return h
+}
+
+// Restored remembers the corrections that were published before the start.
+func (u *Upstream) Restored(ev market.Event) {
+	if t, ok := ev.(*market.Trade); ok && t.Action == market.TradeCorrection {
+		u.fates.mu.Lock()
+		u.fates.addCorrection(t)
+		u.fates.mu.Unlock()
+	}
+}
 
 // login is where a stream stands in the handshake.
 type login uint8
@@ -30,23 +61,23 @@ var loginNames = [...]string{"connected", "authenticated", "subscription", "data
 // from names the stream in dead letters.
 const fromStream = "stream"
 
-// session is one connection's life.
-func (s *service) session(ctx context.Context, fs *feed.Session) error {
-	binary := s.cfg.Alpaca.Encoding == "msgpack"
+// Stream implements engine.Upstream.
+func (u *Upstream) Stream(ctx context.Context, fs *feed.Session, e *engine.Engine) error {
+	binary := u.cfg.Encoding == "msgpack"
 	header := http.Header{}
 	if binary {
 		header.Set("Content-Type", "application/msgpack")
 	}
-	conn, err := feed.Dial(ctx, feed.WebsocketConfig{URL: s.cfg.Alpaca.StreamURL, Header: header, Compress: s.cfg.Alpaca.Compress})
+	conn, err := feed.Dial(ctx, feed.WebsocketConfig{URL: u.cfg.StreamURL, Header: header, Compress: u.cfg.Compress})
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	st := &stream{s: s, conn: conn, fs: fs, binary: binary, dec: newDecoder(s.cfg.Symbols)}
+	st := &stream{u: u, e: e, conn: conn, fs: fs, binary: binary, dec: newDecoder(e.Symbols())}
 	for {
 		frame, err := conn.Read(ctx)
 		if err != nil {
-			return s.readFailed(ctx, err)
+			return readFailed(ctx, e, err)
 		}
 		if err := st.frame(ctx, frame); err != nil {
 			return err
@@ -57,13 +88,13 @@ func (s *service) session(ctx context.Context, fs *feed.Session) error {
 // endOfRecording is the reason of the close frame with which a recording ends.
 const endOfRecording = "end of recording"
 
-func (s *service) readFailed(ctx context.Context, err error) error {
+func readFailed(ctx context.Context, e *engine.Engine, err error) error {
 	if mal, ok := errors.AsType[*feed.Malformed](err); ok {
-		if rerr := s.f.Reject(ctx, fromStream, mal.Reason, err, nil); rerr != nil {
+		if rerr := e.Feed().Reject(ctx, fromStream, mal.Reason, err, nil); rerr != nil {
 			return rerr
 		}
 	}
-	if ce, ok := errors.AsType[*feed.CloseError](err); ok && s.cfg.StopAtEnd && ce.Code == 1000 && ce.Text == endOfRecording {
+	if ce, ok := errors.AsType[*feed.CloseError](err); ok && e.StopAtEnd() && ce.Code == 1000 && ce.Text == endOfRecording {
 		return feed.ErrEndOfInput
 	}
 	return err
@@ -71,7 +102,8 @@ func (s *service) readFailed(ctx context.Context, err error) error {
 
 // stream is the state of one connection.
 type stream struct {
-	s      *service
+	u      *Upstream
+	e      *engine.Engine
 	conn   *feed.Conn
 	fs     *feed.Session
 	binary bool
@@ -80,7 +112,7 @@ type stream struct {
 }
 
 func (st *stream) frame(ctx context.Context, frame feed.Frame) error {
-	f := st.s.f
+	f := st.e.Feed()
 	if frame.Binary != st.binary {
 		return f.Reject(ctx, fromStream, feed.ReasonProtocol, errors.New("a frame of the other encoding than asked for"), frame.Data)
 	}
@@ -101,7 +133,7 @@ func (st *stream) frame(ctx context.Context, frame feed.Frame) error {
 		}
 		understood = true
 		m.event.GetMeta().RecvTime = frame.Recv
-		return st.s.live(ctx, m)
+		return st.live(ctx, m)
 	})
 	if mal, ok := errors.AsType[*feed.Malformed](err); ok && !feed.IsRefused(err) {
 		err = f.Reject(ctx, fromStream, mal.Reason, mal, frame.Data)
@@ -114,33 +146,27 @@ func (st *stream) frame(ctx context.Context, frame feed.Frame) error {
 }
 
 // live publishes an event of the stream.
-func (s *service) live(ctx context.Context, m message) error {
-	switch ev := m.event.(type) {
-	case *market.Bar:
-		if ev.Validate() == nil && !s.revs.next(ev, ev.RecvTime) {
-			return nil
-		}
-	case *market.Trade:
-		if ev.Action == market.TradeCorrection {
-			return s.correct(ctx, ev, m.raw)
-		}
+func (st *stream) live(ctx context.Context, m message) error {
+	if t, ok := m.event.(*market.Trade); ok && t.Action == market.TradeCorrection {
+		return st.correct(ctx, t, m.raw)
 	}
-	_, err := s.f.Emit(ctx, m.event, fromStream, m.raw)
+	_, err := st.e.Live(ctx, m.event, fromStream, m.raw)
 	return err
 }
 
 // correct publishes a correction, unless history told it already, as a new print and the cancel of the old one.
-func (s *service) correct(ctx context.Context, c *market.Trade, raw []byte) error {
-	s.fates.mu.Lock()
-	defer s.fates.mu.Unlock()
+func (st *stream) correct(ctx context.Context, c *market.Trade, raw []byte) error {
+	fates := st.u.fates
+	fates.mu.Lock()
+	defer fates.mu.Unlock()
 	print := *c
-	print.Source, print.Action, print.OriginalID = s.f.Source(), market.TradeNew, ""
-	if s.f.Has(&print) {
+	print.Source, print.Action, print.OriginalID = st.e.Feed().Source(), market.TradeNew, ""
+	if st.e.Feed().Has(&print) {
 		return nil
 	}
-	fresh, err := s.f.Emit(ctx, c, fromStream, raw)
+	fresh, err := st.e.Live(ctx, c, fromStream, raw)
 	if fresh {
-		s.fates.addCorrection(c)
+		fates.addCorrection(c)
 	}
 	return err
 }
@@ -148,14 +174,14 @@ func (s *service) correct(ctx context.Context, c *market.Trade, raw []byte) erro
 func (st *stream) control(ctx context.Context, m message) error {
 	c := m.control
 	unexpected := func() error {
-		return st.s.f.Reject(ctx, fromStream, feed.ReasonProtocol, fmt.Errorf("%s %q while waiting for %q", c.typ, c.msg, loginNames[st.login]), m.raw)
+		return st.e.Feed().Reject(ctx, fromStream, feed.ReasonProtocol, fmt.Errorf("%s %q while waiting for %q", c.typ, c.msg, loginNames[st.login]), m.raw)
 	}
 	switch {
 	case c.typ == "error":
 		return st.failed(c)
 	case c.typ == "success" && c.msg == "connected" && st.login == waitConnected:
 		st.login = waitAuthenticated
-		return st.send(map[string]any{"action": "auth", "key": st.s.cfg.Alpaca.Key.Reveal(), "secret": st.s.cfg.Alpaca.Secret.Reveal()})
+		return st.send(map[string]any{"action": "auth", "key": st.u.cfg.Key.Reveal(), "secret": st.u.cfg.Secret.Reveal()})
 	case c.typ == "success" && c.msg == "authenticated" && st.login == waitAuthenticated:
 		st.login = waitSubscribed
 		return st.subscribe()
@@ -182,12 +208,12 @@ func (st *stream) send(command map[string]any) error {
 }
 
 // wanted are the channels that the configuration asks for.
-func (s *service) wanted() []string {
+func (u *Upstream) wanted() []string {
 	list := []string{"trades", "bars", "updatedBars", "dailyBars"}
-	if s.cfg.Alpaca.Quotes {
+	if u.cfg.Quotes {
 		list = append(list, "quotes")
 	}
-	if s.cfg.Alpaca.Halts {
+	if u.cfg.Halts {
 		list = append(list, "statuses", "lulds")
 	}
 	return list
@@ -195,17 +221,17 @@ func (s *service) wanted() []string {
 
 func (st *stream) subscribe() error {
 	command := map[string]any{"action": "subscribe"}
-	for _, ch := range st.s.wanted() {
-		command[ch] = st.s.cfg.Symbols
+	for _, ch := range st.u.wanted() {
+		command[ch] = st.e.Symbols()
 	}
 	return st.send(command)
 }
 
 // complete checks the answer to the subscription, which lists the whole state and not the change.
 func (st *stream) complete(c *control) error {
-	for _, ch := range st.s.wanted() {
+	for _, ch := range st.u.wanted() {
 		got := c.subscribed[ch]
-		for _, symbol := range st.s.cfg.Symbols {
+		for _, symbol := range st.e.Symbols() {
 			if !slices.Contains(got, symbol) && !slices.Contains(got, "*") {
 				return fmt.Errorf("subscribe: the venue left out %s of %s", ch, symbol)
 			}
@@ -219,15 +245,7 @@ func (st *stream) subscribed(ctx context.Context, c *control) error {
 		return err
 	}
 	st.login = streaming
-	if err := st.fs.Ready(ctx); err != nil {
-		return err
-	}
-	// The lines of the ledger must be stored before anything newer than their holes is: a crash would hide the hole otherwise.
-	if err := st.s.f.Flush(ctx); err != nil {
-		return fmt.Errorf("store the ledger: %w", err)
-	}
-	st.s.jobs.connected(st.s.f.OpenGaps(), st.s.f.Now(), st.s.cfg.Alpaca.HistoryTrails)
-	return nil
+	return st.e.Ready(ctx, st.fs, st.e.Symbols(), "")
 }
 
 // failed says what an error message of the stream means for us.
@@ -240,14 +258,14 @@ func (st *stream) failed(c *control) error {
 		return feed.Refused(fmt.Errorf("%w: check equities.alpaca.key and equities.alpaca.secret", err))
 	case 405:
 		return feed.Refused(fmt.Errorf("%w: equities.symbols has %d symbols, the free plan streams 30; take some out or change the plan",
-			err, len(st.s.cfg.Symbols)))
+			err, len(st.e.Symbols())))
 	case 409, 411:
 		return feed.Refused(fmt.Errorf("%w: the plan does not have %s; change equities.alpaca.stream_url (the free feed is /v2/iex) or the plan",
-			err, strings.Join(st.s.wanted(), ", ")))
+			err, strings.Join(st.u.wanted(), ", ")))
 	case 400, 408, 410:
-		return feed.Refused(fmt.Errorf("%w: the venue does not take this subscription on %s", err, st.s.cfg.Alpaca.StreamURL))
+		return feed.Refused(fmt.Errorf("%w: the venue does not take this subscription on %s", err, st.u.cfg.StreamURL))
 	case 406:
-		return feed.RetryAfter(fmt.Errorf("%w: another connection with this key is open, or an old one is still counted", err), st.s.cfg.Alpaca.SlowRetry)
+		return feed.RetryAfter(fmt.Errorf("%w: another connection with this key is open, or an old one is still counted", err), st.u.cfg.SlowRetry)
 	}
 	return err // 401, 404, 407, 500 and what is not listed may pass with a new connection
 }

@@ -1,4 +1,4 @@
-package equities
+package alpaca
 
 import (
 	"bytes"
@@ -182,7 +182,7 @@ func TestDropsAreFilledExactly(t *testing.T) {
 				t.Fatal(err)
 			}
 			checkTape(t, v, r.mem, begin, end)
-			if count(r.mem.Events(), func(g *market.FeedGap) bool { return g.State == market.GapFilled && g.Recovered > 0 }) == 0 {
+			if count(r.mem.Events(), func(g *market.FeedGap) bool { return gap(market.GapFilled)(g) && g.Recovered > 0 }) == 0 {
 				t.Error("no hole recovered anything")
 			}
 			if n := count(r.mem.Events(), func(x *market.Trade) bool { return x.Backfill && x.Action == market.TradeNew }); n == 0 {
@@ -232,7 +232,7 @@ func TestMuteStreamIsTornDown(t *testing.T) {
 	v.Mute(false)
 	r.until("a connection", atLeast(2, state(market.FeedConnected)))
 	r.until("the hole", atLeast(1, func(g *market.FeedGap) bool {
-		return g.State == market.GapFilled && g.Reason == "stale" && g.Recovered > 0
+		return gap(market.GapFilled)(g) && strings.HasPrefix(g.Reason, "stale") && g.Recovered > 0
 	}))
 }
 
@@ -329,7 +329,7 @@ func TestBadPacksAreCountedAndKept(t *testing.T) {
 func TestRefusalsNameTheCure(t *testing.T) {
 	for name, c := range map[string]struct {
 		sim  alpaca.Config
-		edit func(*Config)
+		edit func(*testConfig)
 		want string
 	}{
 		"bad key":     {alpaca.Config{Key: "right", Secret: "right"}, nil, "equities.alpaca.key"},

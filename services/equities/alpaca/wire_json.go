@@ -1,4 +1,4 @@
-package equities
+package alpaca
 
 // parseJSON reads a whole JSON document.
 func parseJSON(data []byte) (value, error) {

@@ -1,7 +1,8 @@
-package equities
+package engine
 
 import (
-	"errors"
+	"context"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
@@ -9,11 +10,63 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/hashpivot/hashpivot/pkg/feed"
 	"github.com/hashpivot/hashpivot/pkg/feed/feedtest"
 	"github.com/hashpivot/hashpivot/pkg/market"
-	"github.com/hashpivot/hashpivot/pkg/sim/alpaca"
+	"github.com/hashpivot/hashpivot/pkg/session"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func dec(text string) market.Decimal { return market.MustDecimal(text) }
+
+// silent is an upstream that never connects and has the history that it is told to have.
+type silent struct {
+	history History
+	fetch   func(q Query, emit Emit) error
+}
+
+func (s *silent) Stream(ctx context.Context, _ *feed.Session, _ *Engine) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (s *silent) Fetch(_ context.Context, _ *Engine, q Query, emit Emit) error {
+	if s.fetch == nil {
+		return nil
+	}
+	return s.fetch(q, emit)
+}
+
+func (s *silent) History() History { return s.history }
+
+func newEngine(t testing.TB, mem *feedtest.Memory, up Upstream, edit func(*Config)) *Engine {
+	t.Helper()
+	cal, err := session.US()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := Config{Source: "test", Symbols: []string{"IREN", "CORZ"}, Calendar: cal, Backfill: DefaultBackfill(), Stale: DefaultStale()}
+	if edit != nil {
+		edit(&cfg)
+	}
+	e, err := New(cfg, up, feed.Deps{Sink: mem, History: mem, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+func newYork(t testing.TB) *time.Location {
+	t.Helper()
+	loc, err := time.LoadLocation("America/New_York")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return loc
+}
 
 func bar(interval market.Interval, closing string, final bool) *market.Bar {
 	return &market.Bar{
@@ -78,54 +131,9 @@ func TestRevisionsAreBounded(t *testing.T) {
 	}
 }
 
-func TestConfigNamesTheKey(t *testing.T) {
-	good := DefaultConfig()
-	good.Alpaca.Key, good.Alpaca.Secret = "k", "hush"
-	if err := good.Validate(); err != nil {
-		t.Fatalf("the default with a key: %v", err)
-	}
-	for want, edit := range map[string]func(*Config){
-		"equities.source":               func(c *Config) { c.Source = "" },
-		"equities.symbols":              func(c *Config) { c.Symbols = nil },
-		"equities.symbols: \"iren\"":    func(c *Config) { c.Symbols = []string{"iren"} },
-		"equities.symbols: IREN":        func(c *Config) { c.Symbols = []string{"IREN", "IREN"} },
-		"equities.calendar":             func(c *Config) { c.Calendar = "moon" },
-		"equities.alpaca.stream_url":    func(c *Config) { c.Alpaca.StreamURL = "https://x" },
-		"equities.alpaca.rest_url":      func(c *Config) { c.Alpaca.RESTURL = "data.alpaca.markets" },
-		"equities.alpaca.feed":          func(c *Config) { c.Alpaca.Feed = "all" },
-		"equities.alpaca.key":           func(c *Config) { c.Alpaca.Key = "" },
-		"equities.alpaca.secret":        func(c *Config) { c.Alpaca.Secret = "" },
-		"equities.alpaca.encoding":      func(c *Config) { c.Alpaca.Encoding = "xml" },
-		"equities.alpaca.page_limit":    func(c *Config) { c.Alpaca.PageLimit = 20_000 },
-		"equities.backfill.daily_from":  func(c *Config) { c.Backfill.DailyFrom = "last year" },
-		"equities.backfill.minute_from": func(c *Config) { c.Backfill.MinuteFrom = "-1h" },
-		"equities.backfill.max_hole":    func(c *Config) { c.Backfill.MaxHole = -1 },
-		"equities.stale.regular":        func(c *Config) { c.Stale.Regular = -1 },
-	} {
-		c := good
-		edit(&c)
-		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "hush") {
-			t.Errorf("error %v, want one with %s", err, want)
-		}
-	}
-	for text, want := range map[string]time.Time{
-		"2026-11-01": time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), "2026-11-01T09:30:00-05:00": time.Date(2026, 11, 1, 14, 30, 0, 0, time.UTC),
-		"24h": time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC), "": {},
-	} {
-		if got, err := fromTime(text, time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)); err != nil || !got.Equal(want) {
-			t.Errorf("%q is %s, %v, want %s", text, got, err, want)
-		}
-	}
-}
-
 // Mute is not quiet: silence counts while a session is open, from its opening on.
 func TestStalenessGoesBySession(t *testing.T) {
-	cfg := DefaultConfig()
-	cfg.Alpaca.Key, cfg.Alpaca.Secret = "k", "s"
-	s, err := newService(cfg, deps(t, feedtest.NewMemory()))
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := newEngine(t, feedtest.NewMemory(), &silent{}, nil)
 	stale := s.policy().Stale
 	for clock, want := range map[string]time.Duration{
 		"2026-11-22 12:00": 0,                // Sunday
@@ -158,20 +166,6 @@ func TestStalenessGoesBySession(t *testing.T) {
 	}
 }
 
-func TestErrorsOfTheStream(t *testing.T) {
-	s := &service{cfg: DefaultConfig()}
-	st := &stream{s: s}
-	for code, c := range map[uint64]struct{ ignored, refused bool }{
-		400: {false, true}, 401: {}, 402: {false, true}, 403: {true, false}, 404: {}, 405: {false, true}, 406: {}, 407: {},
-		408: {false, true}, 409: {false, true}, 410: {false, true}, 411: {false, true}, 500: {}, 999: {},
-	} {
-		err := st.failed(&control{typ: "error", code: code, msg: "x"})
-		if (err == nil) != c.ignored || feed.IsRefused(err) != c.refused {
-			t.Errorf("code %d: %v", code, err)
-		}
-	}
-}
-
 func TestHolesNearEachOtherAreOneQuery(t *testing.T) {
 	base := time.Date(2026, 11, 20, 15, 0, 0, 0, time.UTC)
 	gap := func(id string, from, to int, reason string) market.FeedGap {
@@ -180,8 +174,8 @@ func TestHolesNearEachOtherAreOneQuery(t *testing.T) {
 	j := newJobs()
 	j.connected([]market.FeedGap{
 		gap("far", 300, 301, "lost"), gap("a", 0, 1, "lost"), gap("b", 3, 4, "stale"), gap("history", -5, 400, reasonHistory),
-	}, base, time.Second)
-	j.connected([]market.FeedGap{gap("a", 0, 1, "lost")}, base, time.Second) // a second connection, the same hole
+	}, base, time.Second, 0)
+	j.connected([]market.FeedGap{gap("a", 0, 1, "lost")}, base, time.Second, 0) // a second connection, the same hole
 	if batch, pause, _ := j.take(base); len(batch) != 0 || pause != time.Second {
 		t.Errorf("%d jobs before the history has caught up, pause %s", len(batch), pause)
 	}
@@ -206,48 +200,9 @@ func TestHolesNearEachOtherAreOneQuery(t *testing.T) {
 	}
 }
 
-// A plan without recent data: what is old enough is fetched at once, the rest when it may be.
-func TestRecentHistoryIsWaitedFor(t *testing.T) {
-	t.Parallel()
-	v := newVenue(t, alpaca.Config{Rate: 50, Steady: true, RecentBarred: true})
-	cfg := v.config()
-	cfg.Alpaca.Feed = "sip"
-	cfg.Backfill.DailyFrom = "480h"
-	mem := feedtest.NewMemory()
-	s, err := newService(cfg, deps(t, mem))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.http.CloseIdleConnections()
-	now := s.f.Now()
-	g, err := s.f.OpenGap(t.Context(), "*", now.Add(-480*time.Hour), time.Time{}, reasonHistory)
-	if err != nil {
-		t.Fatal(err)
-	}
-	n := 0
-	if err := s.fetchAll(t.Context(), job{gap: g}, g.From, now, func(market.Event) { n++ }); !errors.Is(err, errRecent) || n != 0 {
-		t.Fatalf("fetched %d, %v", n, err)
-	}
-	if err := s.fill(t.Context(), []job{{gap: g, to: now}}); err != nil {
-		t.Fatal(err)
-	}
-	if len(s.f.OpenGaps()) != 1 {
-		t.Error("the line of the ledger is settled too early")
-	}
-	if len(s.jobs.list) != 1 || !s.jobs.list[0].notBefore.Equal(now.Add(recentDelay)) {
-		t.Errorf("the rest is queued as %+v, want it at %s", s.jobs.list, now.Add(recentDelay))
-	}
-	if n := len(feedtest.Of[*market.Bar](mem)); n < 4*19 {
-		t.Errorf("%d daily bars at once", n)
-	}
-}
-
 func TestUsedUpMinuteIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, err := newService(DefaultConfig(), deps(t, feedtest.NewMemory()))
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := newEngine(t, feedtest.NewMemory(), &silent{}, nil)
 		begin := time.Now()
 		for reset, want := range map[string]time.Duration{"0": 0, "": 0, "junk": 0} {
 			if err := s.keepRate(t.Context(), http.Header{"X-Ratelimit-Remaining": {"0"}, "X-Ratelimit-Reset": {reset}}); err != nil || time.Since(begin) != want {
@@ -259,4 +214,15 @@ func TestUsedUpMinuteIsWaitedFor(t *testing.T) {
 			t.Errorf("waited until %s, want %s, %v", time.Now(), in, err)
 		}
 	})
+}
+
+func TestBeginningsOfHistory(t *testing.T) {
+	for text, want := range map[string]time.Time{
+		"2026-11-01": time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), "2026-11-01T09:30:00-05:00": time.Date(2026, 11, 1, 14, 30, 0, 0, time.UTC),
+		"24h": time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC), "": {},
+	} {
+		if got, err := fromTime(text, time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)); err != nil || !got.Equal(want) {
+			t.Errorf("%q is %s, %v, want %s", text, got, err, want)
+		}
+	}
 }

@@ -1,4 +1,4 @@
-package equities
+package alpaca
 
 import (
 	"context"
@@ -14,8 +14,10 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/feed"
 	"github.com/hashpivot/hashpivot/pkg/feed/feedtest"
 	"github.com/hashpivot/hashpivot/pkg/market"
+	"github.com/hashpivot/hashpivot/pkg/session"
 	"github.com/hashpivot/hashpivot/pkg/sim/alpaca"
 	"github.com/hashpivot/hashpivot/pkg/sim/world"
+	"github.com/hashpivot/hashpivot/services/equities/engine"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -50,14 +52,48 @@ func newVenue(t testing.TB, cfg alpaca.Config) *venue {
 	return &venue{sim, srv.URL}
 }
 
-func (v *venue) config() Config {
-	cfg := DefaultConfig()
-	cfg.Source, cfg.Calendar = "sim-alpaca", "always"
+// testConfig is what services/equities would give the engine and the upstream.
+type testConfig struct {
+	Symbols   []string
+	Calendar  string
+	StopAtEnd bool
+	Alpaca    Config
+	Backfill  engine.Backfill
+	Stale     engine.Stale
+}
+
+func defaultTestConfig() testConfig {
+	return testConfig{
+		Symbols: []string{"WGMI", "CORZ", "BTBT", "IREN"}, Calendar: "us", Alpaca: DefaultConfig(), Backfill: engine.DefaultBackfill(),
+		Stale: engine.DefaultStale(),
+	}
+}
+
+func (c testConfig) calendar() (session.Calendar, error) {
+	if c.Calendar == "always" {
+		return session.NewAlways()
+	}
+	return session.US()
+}
+
+func (c testConfig) engine(deps feed.Deps) (*engine.Engine, error) {
+	cal, err := c.calendar()
+	if err != nil {
+		return nil, err
+	}
+	return engine.New(engine.Config{
+		Source: c.Alpaca.Source, Symbols: c.Symbols, Calendar: cal, StopAtEnd: c.StopAtEnd, Backfill: c.Backfill, Stale: c.Stale,
+	}, New(c.Alpaca), deps)
+}
+
+func (v *venue) config() testConfig {
+	cfg := defaultTestConfig()
+	cfg.Alpaca.Source, cfg.Calendar = "sim-alpaca", "always"
 	cfg.Alpaca.StreamURL = "ws" + strings.TrimPrefix(v.url, "http") + "/v2/iex"
 	cfg.Alpaca.RESTURL = v.url
 	cfg.Alpaca.Key, cfg.Alpaca.Secret = "key", "secret"
 	cfg.Alpaca.HistoryTrails, cfg.Alpaca.SlowRetry = 100*time.Millisecond, 50*time.Millisecond
-	cfg.Backfill = Backfill{MaxHole: time.Hour, Restore: time.Hour}
+	cfg.Backfill = engine.Backfill{MaxHole: time.Hour, Restore: time.Hour}
 	return cfg
 }
 
@@ -65,19 +101,24 @@ func (v *venue) config() Config {
 type running struct {
 	t    testing.TB
 	mem  *feedtest.Memory
+	e    *engine.Engine
 	stop context.CancelFunc
 	done chan error
 }
 
-func start(t testing.TB, cfg Config, mem *feedtest.Memory) *running {
+func start(t testing.TB, cfg testConfig, mem *feedtest.Memory) *running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
+	e, err := cfg.engine(deps(t, mem))
+	if err != nil {
+		t.Fatal(err)
+	}
 	done := make(chan error, 1)
 	ended := make(chan struct{})
-	r := &running{t: t, mem: mem, stop: cancel, done: done}
+	r := &running{t: t, mem: mem, e: e, stop: cancel, done: done}
 	go func() {
 		defer close(ended)
-		done <- Run(ctx, cfg, deps(t, mem))
+		done <- e.Run(ctx)
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -141,7 +182,9 @@ func state(s market.FeedState) func(*market.FeedEvent) bool {
 }
 
 func gap(s market.GapState) func(*market.FeedGap) bool {
-	return func(g *market.FeedGap) bool { return g.State == s && g.Reason != reasonUntold }
+	return func(g *market.FeedGap) bool {
+		return g.State == s || s == market.GapFilled && g.State == market.GapPartly
+	}
 }
 
 // rejected counts the dead letters of a reason.

@@ -1,0 +1,188 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/hashpivot/hashpivot/pkg/feed"
+	"github.com/hashpivot/hashpivot/pkg/market"
+	"github.com/hashpivot/hashpivot/pkg/session"
+)
+
+// Engine runs one upstream. Its methods are safe for concurrent use.
+type Engine struct {
+	cfg     Config
+	up      Upstream
+	f       *feed.Feed
+	history feed.History // what was published; nil in some tests
+	cal     session.Calendar
+	http    *http.Client
+
+	revs *revisions
+	jobs *jobs
+	pace pacer
+
+	symbols symbols
+
+	lastTick time.Time // of trades and quotes before we started
+	lastBar  time.Time // of bars
+	mu       sync.Mutex
+	// told has the symbols that were published before we started, or removed since, with the time up to which; zero where only their
+	// history was owed.
+	told map[string]time.Time
+}
+
+// New makes an engine; it starts nothing.
+func New(cfg Config, up Upstream, deps feed.Deps) (*Engine, error) {
+	f, err := feed.New(deps.Config(cfg.Source))
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		cfg: cfg, up: up, f: f, history: deps.History, cal: cfg.Calendar,
+		http: &http.Client{Timeout: 60 * time.Second, Transport: http.DefaultTransport.(*http.Transport).Clone()},
+		revs: newRevisions(), jobs: newJobs(), told: map[string]time.Time{},
+	}
+	e.symbols.set(cfg.Symbols)
+	return e, nil
+}
+
+// Run streams until ctx ends (nil), the recording ends (nil, with StopAtEnd), or nothing can cure what is wrong.
+func (e *Engine) Run(ctx context.Context) error {
+	defer e.http.CloseIdleConnections()
+	if err := e.restore(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("start feed %s: %w", e.cfg.Source, err)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	parent := ctx
+	worked := make(chan error, 1)
+	go func() {
+		err := e.work(ctx)
+		if err != nil {
+			cancel(err)
+		}
+		worked <- err
+	}()
+	err := e.f.Run(ctx, e.policy(), func(ctx context.Context, s *feed.Session) error {
+		defer e.symbols.disconnected()
+		return e.up.Stream(ctx, s, e)
+	})
+	if err == nil && parent.Err() == nil {
+		e.jobs.finish() // the input ended: what it owes is still fetched
+	} else {
+		cancel(err)
+	}
+	err = errors.Join(err, <-worked)
+	// What was emitted goes out even though ctx has ended.
+	last, stop := context.WithTimeout(context.WithoutCancel(ctx), 9*time.Second)
+	defer stop()
+	if ferr := e.f.Flush(last); ferr != nil {
+		err = errors.Join(err, fmt.Errorf("flush what was emitted: %w", ferr))
+	}
+	if err != nil {
+		return fmt.Errorf("equities feed %s: %w", e.cfg.Source, err)
+	}
+	return nil
+}
+
+// Feed is the upstream's feed: for Reject and Ignore, its clock and its logger.
+func (e *Engine) Feed() *feed.Feed { return e.f }
+
+// HTTP is the client for the upstream's REST calls.
+func (e *Engine) HTTP() *http.Client { return e.http }
+
+// StopAtEnd reports whether the end of a recording ends the upstream.
+func (e *Engine) StopAtEnd() bool { return e.cfg.StopAtEnd }
+
+// Live publishes an event of the stream, whose RecvTime is set, and reports whether it was new. from names the stream in dead letters, raw is what the event came from.
+// A bar gets its revision, and one that says nothing new is dropped.
+func (e *Engine) Live(ctx context.Context, ev market.Event, from string, raw []byte) (bool, error) {
+	if symbol := symbolOf(ev); symbol != "" && !e.symbols.wants(symbol) {
+		e.f.Ignore("symbol_removed") // under way while it was unsubscribed
+		return false, nil
+	}
+	if b, ok := ev.(*market.Bar); ok && b.Validate() == nil && !e.revs.next(b, b.RecvTime) {
+		return false, nil
+	}
+	return e.f.Emit(ctx, ev, from, raw)
+}
+
+func symbolOf(ev market.Event) string {
+	switch ev := ev.(type) {
+	case *market.Trade:
+		return ev.Symbol
+	case *market.Quote:
+		return ev.Symbol
+	case *market.Bar:
+		return ev.Symbol
+	case *market.Halt:
+		return ev.Symbol
+	case *market.Imbalance:
+		return ev.Symbol
+	}
+	return ""
+}
+
+// Ready says that the venue accepted us and streams these symbols. What was wanted and is not among them has a line of the ledger each, with the reason why.
+func (e *Engine) Ready(ctx context.Context, s *feed.Session, served []string, why string) error {
+	if err := e.notServed(ctx, served, why); err != nil {
+		return err
+	}
+	if err := s.Ready(ctx); err != nil {
+		return err
+	}
+	// The lines of the ledger must be stored before anything newer than their holes is: a crash would hide the hole otherwise.
+	if err := e.f.Flush(ctx); err != nil {
+		return fmt.Errorf("store the ledger: %w", err)
+	}
+	e.symbols.serve(served)
+	e.queue()
+	return nil
+}
+
+// queue hands the open lines of what is served to the worker.
+func (e *Engine) queue() {
+	h := e.up.History()
+	var due []market.FeedGap
+	for _, g := range e.f.OpenGaps() {
+		if g.State != market.GapOpen || g.Reason == reasonBackfill {
+			continue // settled as far as it can be; or the operator's
+		}
+		if g.Symbol == "*" || e.symbols.isServed(g.Symbol) || !e.symbols.wants(g.Symbol) {
+			due = append(due, g)
+		}
+	}
+	e.jobs.connected(due, e.f.Now(), h.Trails, h.Delay)
+}
+
+// policy of the stream. Mute is not quiet: silence is judged by the session, and from its opening on.
+func (e *Engine) policy() feed.Policy {
+	p := feed.DefaultPolicy()
+	delay := e.up.History().Delay
+	p.Stale = func(now time.Time) time.Duration {
+		now = now.Add(-delay)
+		x := e.cal.At(now)
+		var limit time.Duration
+		switch x.Kind {
+		case session.Regular:
+			limit = e.cfg.Stale.Regular
+		case session.Pre, session.After:
+			limit = e.cfg.Stale.Extended
+		case session.Overnight:
+			limit = e.cfg.Stale.Overnight
+		}
+		if now.Sub(x.Open) <= limit {
+			return 0 // the silence was the closed market's
+		}
+		return limit
+	}
+	return p
+}
