@@ -1,0 +1,9 @@
+package signals
+
+import (
+	"testing"
+
+	"github.com/hashpivot/hashpivot/pkg/store/storetest"
+)
+
+func TestMain(m *testing.M) { storetest.Main(m) }
