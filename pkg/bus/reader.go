@@ -50,6 +50,11 @@ func (b *Bus) Read(ctx context.Context, stream market.Stream, seq uint64) (*Read
 	return b.reader(ctx, stream, scanFrom{seq: max(seq, 1)})
 }
 
+// Since opens a reader of what was stored from the time on; zero is the beginning. It goes on live behind that.
+func (b *Bus) Since(ctx context.Context, stream market.Stream, since time.Time) (*Reader, error) {
+	return b.reader(ctx, stream, scanFrom{since: since})
+}
+
 // Tail opens a reader of what is stored from now on under the subject filters.
 func (b *Bus) Tail(ctx context.Context, stream market.Stream, filter ...string) (*Reader, error) {
 	return b.reader(ctx, stream, scanFrom{newOnly: true, filter: filter})
