@@ -128,8 +128,9 @@ func TestSchemaIsWhatBatchesSend(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(res.Rows) != len(store.Schema()) {
-		t.Errorf("%d tables, want %d", len(res.Rows), len(store.Schema()))
+	const ofReference = 3 // instruments, corporate_actions, adjustment_factors: filled by statements, not by batches
+	if want := len(store.Schema()) + ofReference; len(res.Rows) != want {
+		t.Errorf("%d tables, want %d", len(res.Rows), want)
 	}
 	for _, r := range res.Rows {
 		if r[1] == "" || r[2] != uint8(1) {
