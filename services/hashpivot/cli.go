@@ -33,6 +33,7 @@ type cli struct {
 	SQL      sqlCmd     `cmd:"" name:"sql" help:"Run a query in ClickHouse."`
 	Tail     tailCmd    `cmd:"" help:"Print events as they are published."`
 	Audit    auditCmd   `cmd:"" help:"Compare what was published with what landed; exit 1 if anything is lost or doubled."`
+	Gaps     gapsCmd    `cmd:"" help:"List what was missed, and what became of it."`
 	Status   statusCmd  `cmd:"" help:"Show the pipeline: streams, lag, tables, feeds."`
 	Health   healthCmd  `cmd:"" help:"Ask a running service whether it is ready."`
 	Conf     configCmd  `cmd:"" name:"config" help:"Print the effective configuration, secrets masked."`
