@@ -15,7 +15,10 @@ import (
 
 	"github.com/hashpivot/hashpivot/pkg/sim/alpaca"
 	"github.com/hashpivot/hashpivot/pkg/sim/coinbase"
+	"github.com/hashpivot/hashpivot/pkg/sim/finnhub"
+	"github.com/hashpivot/hashpivot/pkg/sim/massive"
 	"github.com/hashpivot/hashpivot/pkg/sim/mempool"
+	"github.com/hashpivot/hashpivot/pkg/sim/tape"
 	"github.com/hashpivot/hashpivot/pkg/sim/vast"
 	"github.com/hashpivot/hashpivot/pkg/sim/world"
 )
@@ -35,7 +38,7 @@ type Config struct {
 	Dir  string // of the recordings
 	Seed uint64
 	Host string // 127.0.0.1; simulators have no business elsewhere
-	// Ports by upstream: alpaca, mempool, coinbase, vast; 0 or absent: any free one.
+	// Ports by upstream: alpaca, massive, finnhub, mempool, coinbase, vast; 0 or absent: any free one.
 	Ports   map[string]int
 	Symbols []string // generated equities; empty: all that have a level
 	Rate    float64  // mean equity events a second; 0: 100
@@ -46,6 +49,9 @@ type Config struct {
 // URLs of the simulators, each as the configuration of the live upstream takes it.
 type URLs struct {
 	AlpacaStream, AlpacaREST string
+	// Massive and Finnhub are of a generated market only: nothing was recorded in their formats.
+	MassiveWS, MassiveREST   string
+	FinnhubWS, FinnhubREST   string
 	MempoolREST, MempoolWS   string
 	CoinbaseWS, CoinbaseREST string
 	Vast                     string
@@ -55,6 +61,8 @@ type URLs struct {
 type Sim struct {
 	// The simulators, for faults to order.
 	Alpaca   *alpaca.Server
+	Massive  *massive.Server // nil with recordings
+	Finnhub  *finnhub.Server // nil with recordings
 	Mempool  *mempool.Server
 	Coinbase *coinbase.Server
 	Vast     *vast.Server
@@ -110,6 +118,9 @@ func Start(ctx context.Context, cfg Config) (_ *Sim, err error) {
 	if err = s.alpaca(ctx, cfg, w); err != nil {
 		return nil, err
 	}
+	if err = s.otherEquities(ctx, cfg, w); err != nil {
+		return nil, err
+	}
 	if err = s.mempool(ctx, cfg, w); err != nil {
 		return nil, err
 	}
@@ -133,6 +144,32 @@ func (s *Sim) alpaca(ctx context.Context, cfg Config, w *world.World) (err error
 	s.closers = append(s.closers, s.Alpaca.Close)
 	host, err := s.serve(ctx, cfg, "alpaca", s.Alpaca.Handler())
 	s.urls.AlpacaStream, s.urls.AlpacaREST = "ws://"+host+"/v2/iex", "http://"+host
+	return err
+}
+
+// otherEquities tell the same tape as Alpaca's simulator.
+func (s *Sim) otherEquities(ctx context.Context, cfg Config, w *world.World) (err error) {
+	if w == nil {
+		return nil
+	}
+	t := tape.Config{Seed: cfg.Seed, Symbols: cfg.Symbols, Rate: cfg.Rate, Steady: cfg.Steady}
+	s.Massive, err = massive.New(massive.Config{World: w, Tape: t})
+	if err != nil {
+		return fmt.Errorf("start simulators: %w", err)
+	}
+	s.closers = append(s.closers, s.Massive.Close)
+	host, err := s.serve(ctx, cfg, "massive", s.Massive.Handler())
+	if err != nil {
+		return err
+	}
+	s.urls.MassiveWS, s.urls.MassiveREST = "ws://"+host+"/stocks", "http://"+host
+	s.Finnhub, err = finnhub.New(finnhub.Config{World: w, Tape: t, Candles: true, RequestsPerMinute: -1})
+	if err != nil {
+		return fmt.Errorf("start simulators: %w", err)
+	}
+	s.closers = append(s.closers, s.Finnhub.Close)
+	host, err = s.serve(ctx, cfg, "finnhub", s.Finnhub.Handler())
+	s.urls.FinnhubWS, s.urls.FinnhubREST = "ws://"+host, "http://"+host+"/api/v1"
 	return err
 }
 
