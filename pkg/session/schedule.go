@@ -20,6 +20,7 @@ var usEquities []byte
 type Schedule struct {
 	loc      *time.Location
 	from, to int // years whose holidays are known
+	weekends bool
 	regimes  []regime
 	holidays map[Date]bool
 	early    map[Date]bool
@@ -30,7 +31,7 @@ type regime struct {
 	full, early []span
 }
 
-// span in minutes from the trade date's midnight; below 0 for the evening before.
+// span in seconds from the trade date's midnight; below 0 for the evening before.
 type span struct {
 	kind        Kind
 	open, close int
@@ -84,6 +85,7 @@ func Parse(text []byte) (*Schedule, error) {
 			Sessions []fileSession `yaml:"sessions"`
 			Early    []fileSession `yaml:"early"`
 		} `yaml:"regimes"`
+		Weekends    bool        `yaml:"weekends"`
 		Holidays    []time.Time `yaml:"holidays"`
 		EarlyCloses []time.Time `yaml:"early_closes"`
 	}
@@ -96,16 +98,16 @@ func Parse(text []byte) (*Schedule, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse calendar: timezone: %w", err)
 	}
-	s := &Schedule{loc: loc, from: file.Years.From, to: file.Years.To, holidays: map[Date]bool{}, early: map[Date]bool{}}
+	s := &Schedule{loc: loc, from: file.Years.From, to: file.Years.To, weekends: file.Weekends, holidays: map[Date]bool{}, early: map[Date]bool{}}
 	spans := func(list []fileSession) ([]span, error) {
 		var out []span
-		last := -24 * 60
+		last := -24 * 60 * 60
 		for _, f := range list {
-			open, err := minutes(f.Open)
+			open, err := seconds(f.Open)
 			if err != nil {
 				return nil, err
 			}
-			closed, err := minutes(f.Close)
+			closed, err := seconds(f.Close)
 			if err != nil {
 				return nil, err
 			}
@@ -159,18 +161,22 @@ func Parse(text []byte) (*Schedule, error) {
 	return s, nil
 }
 
-// minutes reads "09:30" or "-1 21:00".
-func minutes(text string) (int, error) {
+// seconds reads "09:30", "09:30:15" or "-1 21:00".
+func seconds(text string) (int, error) {
 	clock, before := strings.CutPrefix(text, "-1 ")
-	t, err := time.Parse("15:04", clock)
+	layout := "15:04"
+	if strings.Count(clock, ":") == 2 {
+		layout = "15:04:05"
+	}
+	t, err := time.Parse(layout, clock)
 	if err != nil {
-		return 0, fmt.Errorf("time %q, want it as 15:04 or -1 15:04: %w", text, err)
+		return 0, fmt.Errorf("time %q, want it as 15:04, 15:04:05 or -1 15:04: %w", text, err)
 	}
-	m := t.Hour()*60 + t.Minute()
+	s := (t.Hour()*60+t.Minute())*60 + t.Second()
 	if before {
-		m -= 24 * 60
+		s -= 24 * 60 * 60
 	}
-	return m, nil
+	return s, nil
 }
 
 // Covers reports whether the holidays of the date's year are known. Where they are not, every weekday is taken for a trade date.
@@ -179,7 +185,7 @@ func (s *Schedule) Covers(d Date) bool { return d.Year >= s.from && d.Year <= s.
 // IsTradeDate reports whether the markets have a session of that trade date.
 func (s *Schedule) IsTradeDate(d Date) bool {
 	w := d.Weekday()
-	return w != time.Saturday && w != time.Sunday && !s.holidays[d]
+	return (s.weekends || w != time.Saturday && w != time.Sunday) && !s.holidays[d]
 }
 
 // Sessions of a trade date in order; none of a date without trading.

@@ -83,8 +83,8 @@ func dateOf(t time.Time) Date {
 	return Date{y, m, d}
 }
 
-func (d Date) at(minutes int, loc *time.Location) time.Time {
-	return time.Date(d.Year, d.Month, d.Day, 0, minutes, 0, 0, loc).UTC()
+func (d Date) at(seconds int, loc *time.Location) time.Time {
+	return time.Date(d.Year, d.Month, d.Day, 0, 0, seconds, 0, loc).UTC()
 }
 
 // Always is the calendar of a simulator: a regular session from New York midnight to midnight, every day.

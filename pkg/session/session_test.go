@@ -213,3 +213,27 @@ func TestParseRefuses(t *testing.T) {
 		t.Error("a date without dashes is taken")
 	}
 }
+
+// A calendar of one's own may count seconds and trade on weekends: simulated days are short.
+func TestParseSecondsAndWeekends(t *testing.T) {
+	s, err := Parse([]byte(`
+timezone: America/New_York
+years: {from: 2026, to: 2026}
+weekends: true
+regimes:
+  - from: 2026-01-01
+    sessions: [{kind: pre, open: "-1 23:59:50", close: "00:00:10"}, {kind: regular, open: "00:00:10", close: "00:00:40"}]
+    early: [{kind: regular, open: "00:00:10", close: "00:00:20"}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	saturday := Date{2026, 11, 28}
+	at := s.Midnight(saturday).Add(-5 * time.Second)
+	if got := s.At(at); got.Kind != Pre || got.TradeDate != saturday || got.Close.Sub(got.Open) != 20*time.Second {
+		t.Errorf("session %+v, want the 20 s before the opening of %s", got, saturday)
+	}
+	if got := s.TradeDateEnd(saturday); got != s.Midnight(saturday).Add(40*time.Second) {
+		t.Errorf("the date ends %s", got)
+	}
+}
