@@ -20,6 +20,8 @@ type query struct {
 	limit      int
 	timeframe  string
 	after      *position // from the page token
+	// loop and flood are faults: the next page is this one; there is always another page.
+	loop, flood bool
 }
 
 // position is where a page ended.
@@ -80,7 +82,7 @@ func (s *Server) rest(serve func(q query) ([]byte, *apiError)) http.HandlerFunc 
 			_, _ = w.Write([]byte(`{"trades":{"`))
 			panic(http.ErrAbortHandler)
 		}
-		if !s.allow(w, time.Now()) {
+		if !s.allow(w, s.clock.Now()) {
 			(&apiError{http.StatusTooManyRequests, 42910000, "rate limit exceeded"}).write(w)
 			return
 		}
@@ -91,6 +93,7 @@ func (s *Server) rest(serve func(q query) ([]byte, *apiError)) http.HandlerFunc 
 			return
 		}
 		q, bad := s.parse(r)
+		q.loop, q.flood = s.http.Paging()
 		var body []byte
 		if bad == nil {
 			body, bad = serve(q)
@@ -147,7 +150,7 @@ func (s *Server) parse(r *http.Request) (query, *apiError) {
 	bad := func(format string, args ...any) (query, *apiError) {
 		return query{}, &apiError{http.StatusBadRequest, 40010001, fmt.Sprintf(format, args...)}
 	}
-	now := time.Now()
+	now := s.clock.Now()
 	q := query{limit: 1000, end: now, start: now.Truncate(24 * time.Hour), timeframe: v.Get("timeframe")}
 	for _, symbol := range strings.Split(v.Get("symbols"), ",") {
 		if symbol != "" {
@@ -223,6 +226,14 @@ func page(name string, q query, rows func(symbol string, from position, limit in
 			next = position{symbol, last.at, last.id}.token()
 			break
 		}
+	}
+	switch {
+	case q.loop && q.after != nil:
+		next = q.after.token()
+	case q.loop:
+		next = position{q.symbols[0], q.start.UnixNano(), 0}.token()
+	case q.flood && next == "":
+		next = position{"~", time.Now().UnixNano(), 0}.token() // behind all symbols
 	}
 	b := []byte(`{"next_page_token":null,"`)
 	if next != "" {

@@ -7,11 +7,17 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/gorilla/websocket"
+
 	"github.com/hashpivot/hashpivot/pkg/session"
+	"github.com/hashpivot/hashpivot/pkg/sim/control"
+	"github.com/hashpivot/hashpivot/pkg/sim/internal/wire"
 	"github.com/hashpivot/hashpivot/pkg/sim/tape"
 	"github.com/hashpivot/hashpivot/pkg/sim/world"
 )
@@ -64,8 +70,11 @@ type Server struct {
 	stop chan struct{}
 	wg   sync.WaitGroup
 
-	done  atomic.Int64 // the newest bucket that was sent
-	muted atomic.Bool
+	done    atomic.Int64 // the newest bucket that was sent
+	muted   atomic.Bool
+	sockets wire.Sockets
+	http    wire.Faults
+	clock   *wire.Clock
 
 	mu      sync.Mutex
 	closed  bool
@@ -99,7 +108,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("make alpaca simulator: %w", err)
 	}
 	s := &Server{
-		cfg: cfg, log: cfg.Logger, cal: cal, stop: make(chan struct{}), clients: map[*client]struct{}{},
+		cfg: cfg, log: cfg.Logger, cal: cal, clock: wire.NewClock(nil), stop: make(chan struct{}), clients: map[*client]struct{}{},
 		minute: map[barKey]cachedBar{}, daily: map[barKey]tape.Bar{},
 	}
 	if cfg.Dir != "" {
@@ -116,11 +125,11 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.mux = http.NewServeMux()
 	s.mux.HandleFunc("GET /v2/{feed}", s.serveStream)
-	s.mux.HandleFunc("GET /v2/stocks/trades", s.rest(s.serveTrades))
-	s.mux.HandleFunc("GET /v2/stocks/quotes", s.rest(s.serveQuotes))
-	s.mux.HandleFunc("GET /v2/stocks/bars", s.rest(s.serveBars))
+	s.mux.Handle("GET /v2/stocks/trades", s.http.Wrap(s.rest(s.serveTrades)))
+	s.mux.Handle("GET /v2/stocks/quotes", s.http.Wrap(s.rest(s.serveQuotes)))
+	s.mux.Handle("GET /v2/stocks/bars", s.http.Wrap(s.rest(s.serveBars)))
 	if s.gen != nil {
-		s.done.Store(tape.BucketOf(time.Now()) - 1)
+		s.done.Store(tape.BucketOf(s.clock.Now()) - 1)
 		s.wg.Add(1)
 		go s.run()
 	}
@@ -193,6 +202,28 @@ func (s *Server) snapshot() []*client {
 		}
 	}
 	return out
+}
+
+// Target takes orders of faults.
+func (s *Server) Target() control.Target {
+	return &wire.Target{
+		Sockets: &s.sockets, HTTP: &s.http, Clock: s.clock, Pages: true,
+		Wrong: `[{"T":"t","S":5,"p":"x","s":[],"t":7}]`, Error: `{"code":50010000,"message":"internal server error"}`,
+		Own: []wire.Own{{Name: "error", Does: "error:406 sends the venue's error of that code, with body as its text, and closes", Order: s.orderError}},
+	}
+}
+
+func (s *Server) orderError(o control.Order) error {
+	_, arg, _ := strings.Cut(o.Fault, ":")
+	code, err := strconv.Atoi(arg)
+	if err != nil {
+		return fmt.Errorf("%q is not a code; write error:406", arg)
+	}
+	for _, c := range s.snapshot() {
+		c.fail(code, o.Body)
+		c.send(outFrame{data: append([]byte(closing), websocket.FormatCloseMessage(websocket.CloseNormalClosure, "")...)})
+	}
+	return nil
 }
 
 // Fault is one bad answer over REST.

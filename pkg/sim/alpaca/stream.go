@@ -10,6 +10,8 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/vmihailenco/msgpack/v5"
+
+	"github.com/hashpivot/hashpivot/pkg/sim/internal/wire"
 )
 
 // The channels of the stream and the message kinds that they carry. Corrections and cancels follow trades.
@@ -76,6 +78,7 @@ func (f outFrame) kind() int {
 type client struct {
 	s      *Server
 	ws     *websocket.Conn
+	line   *wire.Line
 	binary bool
 	authed bool // guarded by s.mu
 	out    chan outFrame
@@ -121,16 +124,19 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
+	if s.sockets.Refused(w) {
+		return
+	}
 	up := websocket.Upgrader{EnableCompression: true, WriteBufferSize: 32 << 10, CheckOrigin: func(*http.Request) bool { return true }}
 	ws, err := up.Upgrade(w, r, nil)
 	if err != nil {
 		return // Upgrade has answered
 	}
-	c := &client{s: s, ws: ws, binary: r.Header.Get("Content-Type") == "application/msgpack", out: make(chan outFrame, queued), subs: subscriptions{}}
+	c := &client{s: s, ws: ws, line: s.sockets.Open(ws), binary: r.Header.Get("Content-Type") == "application/msgpack", out: make(chan outFrame, queued), subs: subscriptions{}}
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
-		_ = ws.Close()
+		c.line.Close()
 		return
 	}
 	s.clients[c] = struct{}{}
@@ -141,7 +147,7 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()
 		delete(s.clients, c)
 		s.mu.Unlock()
-		_ = ws.Close()
+		c.line.Close()
 	}()
 
 	quit := make(chan struct{})
@@ -162,17 +168,15 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
 func (c *client) write(quit chan struct{}) {
 	send := func(f outFrame) bool {
 		if c.isSlow() {
-			_ = c.ws.SetWriteDeadline(time.Now().Add(5 * time.Second))
 			f = c.encode(map[string]any{"T": "error", "code": 407, "msg": "slow client"})
-			_ = c.ws.WriteMessage(f.kind(), f.data)
+			_ = c.line.WriteRaw(f.kind(), f.data)
 			return false
 		}
-		_ = c.ws.SetWriteDeadline(time.Now().Add(10 * time.Second))
 		if len(f.data) > len(closing) && string(f.data[:len(closing)]) == closing {
-			_ = c.ws.WriteMessage(websocket.CloseMessage, f.data[len(closing):])
+			_ = c.line.WriteRaw(websocket.CloseMessage, f.data[len(closing):])
 			return false
 		}
-		return c.ws.WriteMessage(f.kind(), f.data) == nil
+		return c.line.Write(f.kind(), f.data) == nil
 	}
 	for {
 		select {
@@ -238,7 +242,7 @@ func (c *client) read(r *http.Request) []byte {
 		if authed {
 			_ = c.ws.SetReadDeadline(time.Time{})
 		}
-		_, data, err := c.ws.ReadMessage()
+		data, err := c.line.Read()
 		if err != nil {
 			if ne, ok := err.(interface{ Timeout() bool }); ok && ne.Timeout() && !authed {
 				c.fail(404, "auth timeout")

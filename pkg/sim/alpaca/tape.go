@@ -36,9 +36,9 @@ func (s *Server) run() {
 			return
 		case <-t.C:
 		}
-		newest := tape.BucketOf(time.Now()) - 1
+		newest := tape.BucketOf(s.clock.Now()) - 1
 		b := s.done.Load() + 1
-		if newest-b > catchUp {
+		if newest-b > catchUp || b-newest > catchUp { // the clock was set
 			s.DropAll()
 			told.minutes, told.last = map[*tape.Security]*tape.Minute{}, map[*tape.Security]*tape.Minute{}
 			b = newest
@@ -83,7 +83,7 @@ func (t *teller) bucket(b int64) {
 		}
 	}
 	s.done.Store(b)
-	if len(t.out) == 0 || s.muted.Load() {
+	if len(t.out) == 0 || s.muted.Load() || s.sockets.Muted() {
 		return
 	}
 	for _, c := range s.snapshot() {

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashpivot/hashpivot/pkg/sim/control"
 	"github.com/hashpivot/hashpivot/pkg/sim/internal/wire"
 	"github.com/hashpivot/hashpivot/pkg/sim/world"
 )
@@ -43,6 +44,7 @@ type Server struct {
 	candles []candle // recorded, oldest first
 	hub     *wire.Hub
 	faults  wire.Faults
+	clock   *wire.Clock
 	stop    context.CancelFunc
 	done    sync.WaitGroup
 }
@@ -55,13 +57,12 @@ func New(cfg Config) (*Server, error) {
 	if cfg.HeartbeatEvery == 0 {
 		cfg.HeartbeatEvery = time.Second
 	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
+	clock := wire.NewClock(cfg.Now)
+	cfg.Now = clock.Now
 	if cfg.HistoryFrom.IsZero() {
 		cfg.HistoryFrom = cfg.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -60)
 	}
-	s := &Server{cfg: cfg, hub: wire.NewHub()}
+	s := &Server{cfg: cfg, clock: clock, hub: wire.NewHub()}
 	switch {
 	case cfg.Dir != "":
 		var err error
@@ -101,6 +102,24 @@ func (s *Server) Mute(on bool) { s.hub.Mute(on) }
 
 // Faults are the HTTP faults to order.
 func (s *Server) Faults() *wire.Faults { return &s.faults }
+
+// Target takes orders of faults.
+func (s *Server) Target() control.Target {
+	return &wire.Target{
+		Hub: s.hub, HTTP: &s.faults, Clock: s.clock, Error: `{"message":"NotFound"}`,
+		Wrong: `{"channel":"ticker","timestamp":5,"sequence_num":"x","events":[{"type":1,"tickers":{"price":67000.5}}]}`,
+		Own: []wire.Own{
+			{Name: "sequence-gap", Does: "uses a sequence number that is never sent", Order: func(control.Order) error { s.SkipSequence(); return nil }},
+			{Name: "error", Does: "sends the venue's error message with body as its text", Order: func(o control.Order) error {
+				text, err := json.Marshal(map[string]string{"type": "error", "message": o.Body})
+				if err == nil {
+					s.hub.Inject(text, false)
+				}
+				return err
+			}},
+		},
+	}
+}
 
 // SkipSequence loses one message of each client: its number is used and never sent.
 func (s *Server) SkipSequence() {

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/sim/chain"
+	"github.com/hashpivot/hashpivot/pkg/sim/control"
 	"github.com/hashpivot/hashpivot/pkg/sim/internal/wire"
 	"github.com/hashpivot/hashpivot/pkg/sim/world"
 )
@@ -59,6 +60,7 @@ type Server struct {
 	rec    *recording // nil: generated
 	hub    *wire.Hub
 	faults wire.Faults
+	clock  *wire.Clock
 
 	stop context.CancelFunc
 	done sync.WaitGroup
@@ -76,10 +78,9 @@ func New(cfg Config) (*Server, error) {
 	if cfg.HistoryDays == 0 {
 		cfg.HistoryDays = 60
 	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	s := &Server{cfg: cfg, hub: wire.NewHub()}
+	clock := wire.NewClock(cfg.Now)
+	cfg.Now = clock.Now
+	s := &Server{cfg: cfg, clock: clock, hub: wire.NewHub()}
 	s.hub.ReadLimit = 50_000
 	switch {
 	case cfg.Dir != "":
@@ -130,6 +131,17 @@ func (s *Server) Mute(on bool) { s.hub.Mute(on) }
 
 // Faults are the HTTP faults to order.
 func (s *Server) Faults() *wire.Faults { return &s.faults }
+
+// Target takes orders of faults.
+func (s *Server) Target() control.Target {
+	return &wire.Target{
+		Hub: s.hub, HTTP: &s.faults, Clock: s.clock, Wrong: `{"block":{"height":"x","difficulty":[]},"conversions":7}`, Error: "Block not found",
+		Own: []wire.Own{{Name: "reorg", Does: "replaces the newest times (1) blocks by others", Order: func(o control.Order) error {
+			s.Reorg(max(o.Times, 1))
+			return nil
+		}}},
+	}
+}
 
 // Reorg replaces the newest depth blocks by others and tells so as the real server does: with "blocks". It does nothing on a recording.
 func (s *Server) Reorg(depth int) {

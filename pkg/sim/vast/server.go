@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashpivot/hashpivot/pkg/sim/control"
 	"github.com/hashpivot/hashpivot/pkg/sim/internal/wire"
 	"github.com/hashpivot/hashpivot/pkg/sim/world"
 )
@@ -38,6 +39,7 @@ type Server struct {
 	market *generated
 	rec    *recording // nil: generated
 	faults wire.Faults
+	clock  *wire.Clock
 
 	mu       sync.Mutex
 	searches []time.Time // of the last minute
@@ -49,10 +51,9 @@ func New(cfg Config) (*Server, error) {
 	if cfg.SearchesPerMinute == 0 {
 		cfg.SearchesPerMinute = 10
 	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	s := &Server{cfg: cfg}
+	clock := wire.NewClock(cfg.Now)
+	cfg.Now = clock.Now
+	s := &Server{cfg: cfg, clock: clock}
 	switch {
 	case cfg.Dir != "":
 		rec, err := load(cfg.Dir)
@@ -76,6 +77,17 @@ func (s *Server) Close() {}
 
 // Faults are the HTTP faults to order.
 func (s *Server) Faults() *wire.Faults { return &s.faults }
+
+// Target takes orders of faults.
+func (s *Server) Target() control.Target {
+	return &wire.Target{
+		HTTP: &s.faults, Clock: s.clock, Error: `{"success":false,"error":"internal","msg":"try again"}`,
+		Own: []wire.Own{{
+			Name: "single", Does: "answers searches with one offer as an object instead of an array",
+			Order: func(control.Order) error { s.Single(true); return nil }, Clear: func() { s.Single(false) },
+		}},
+	}
+}
 
 // Single makes searches answer with one offer as an object instead of an array, as the documentation's sample does.
 func (s *Server) Single(on bool) {

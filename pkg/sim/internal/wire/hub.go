@@ -4,10 +4,10 @@ package wire
 import (
 	"net/http"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/hashpivot/hashpivot/pkg/sim/control"
 )
 
 // queued bounds the frames that wait for a slow client; when they are too many the client is dropped, as real upstreams do.
@@ -21,14 +21,14 @@ type Hub struct {
 	mu      sync.Mutex
 	clients map[*Client]struct{}
 	closed  bool
-	muted   atomic.Bool
 	wg      sync.WaitGroup
+	sockets Sockets
 }
 
 // Client is one connection. Its methods may be called from any goroutine.
 type Client struct {
 	hub  *Hub
-	ws   *websocket.Conn
+	line *Line
 	out  chan frame
 	gone chan struct{}
 	once sync.Once
@@ -39,6 +39,7 @@ type Client struct {
 type frame struct {
 	data   []byte
 	binary bool
+	raw    bool // injected: as it is
 	close  int  // close code; data is its reason
 	drop   bool // no message: the connection is cut here
 }
@@ -51,18 +52,21 @@ func NewHub() *Hub {
 // Serve upgrades the request and lives with the client until it goes. opened is called first, message for each of its messages, both in this
 // goroutine; gone, if not nil, last.
 func (h *Hub) Serve(w http.ResponseWriter, r *http.Request, opened func(*Client), message func(*Client, []byte), gone func(*Client)) {
+	if h.sockets.Refused(w) {
+		return
+	}
 	up := websocket.Upgrader{CheckOrigin: func(*http.Request) bool { return true }}
 	ws, err := up.Upgrade(w, r, nil)
 	if err != nil {
 		return // the upgrader has answered
 	}
-	c := &Client{hub: h, ws: ws, out: make(chan frame, queued), gone: make(chan struct{})}
+	c := &Client{hub: h, line: h.sockets.Open(ws), out: make(chan frame, queued), gone: make(chan struct{})}
 	ws.SetReadLimit(h.ReadLimit)
 	opened(c) // before anyone else can see the client: it sets State
 	h.mu.Lock()
 	if h.closed {
 		h.mu.Unlock()
-		_ = ws.Close()
+		c.line.Close()
 		return
 	}
 	h.clients[c] = struct{}{}
@@ -74,7 +78,7 @@ func (h *Hub) Serve(w http.ResponseWriter, r *http.Request, opened func(*Client)
 		c.write()
 	}()
 	for {
-		_, data, err := ws.ReadMessage()
+		data, err := c.line.Read()
 		if err != nil {
 			break
 		}
@@ -90,7 +94,7 @@ func (h *Hub) Serve(w http.ResponseWriter, r *http.Request, opened func(*Client)
 }
 
 func (c *Client) write() {
-	defer func() { _ = c.ws.Close() }()
+	defer c.line.Close()
 	for {
 		select {
 		case <-c.gone:
@@ -100,16 +104,19 @@ func (c *Client) write() {
 				c.Drop()
 				return
 			}
-			_ = c.ws.SetWriteDeadline(time.Now().Add(5 * time.Second))
 			if f.close != 0 {
-				_ = c.ws.WriteMessage(websocket.CloseMessage, websocket.FormatCloseMessage(f.close, string(f.data)))
+				_ = c.line.WriteRaw(websocket.CloseMessage, websocket.FormatCloseMessage(f.close, string(f.data)))
 				continue // the client answers with its own close frame, which ends the reader
 			}
 			typ := websocket.TextMessage
 			if f.binary {
 				typ = websocket.BinaryMessage
 			}
-			if err := c.ws.WriteMessage(typ, f.data); err != nil {
+			write := c.line.Write
+			if f.raw {
+				write = c.line.WriteRaw
+			}
+			if err := write(typ, f.data); err != nil {
 				c.Drop()
 				return
 			}
@@ -119,7 +126,7 @@ func (c *Client) write() {
 
 // Send queues a message; the client is dropped when its queue is full. A muted hub sends nothing.
 func (c *Client) Send(data []byte) {
-	if c.hub.muted.Load() {
+	if c.hub.sockets.Muted() {
 		return
 	}
 	select {
@@ -159,7 +166,7 @@ func (c *Client) DropBehind() {
 func (c *Client) Drop() {
 	c.once.Do(func() {
 		close(c.gone)
-		_ = c.ws.Close()
+		c.line.Close()
 	})
 }
 
@@ -184,7 +191,7 @@ func (h *Hub) all() []*Client {
 func (h *Hub) Inject(data []byte, binary bool) {
 	for _, c := range h.all() {
 		select {
-		case c.out <- frame{data: data, binary: binary}:
+		case c.out <- frame{data: data, binary: binary, raw: true}:
 		case <-c.gone:
 		}
 	}
@@ -194,7 +201,13 @@ func (h *Hub) Inject(data []byte, binary bool) {
 func (h *Hub) DropAll() { h.Each((*Client).Drop) }
 
 // Mute makes all clients connected but unserved.
-func (h *Hub) Mute(on bool) { h.muted.Store(on) }
+func (h *Hub) Mute(on bool) {
+	if on {
+		h.sockets.set(control.Mute, standing(control.Order{}))
+	} else {
+		h.sockets.clear(control.Mute)
+	}
+}
 
 // Close drops the clients, refuses new ones and waits for the goroutines of all.
 func (h *Hub) Close() {
