@@ -12,9 +12,11 @@ type Deps struct {
 	Logger  *slog.Logger
 	Metrics *Metrics
 	Now     func() time.Time // nil: time.Now
+	// Policy, if any, changes the policy that a feed would run with. Tests shorten its times.
+	Policy func(Policy) Policy
 }
 
 // Config of a feed of one source over these dependencies.
 func (d Deps) Config(source string) Config {
-	return Config{Source: source, Sink: d.Sink, History: d.History, Logger: d.Logger, Metrics: d.Metrics, Now: d.Now}
+	return Config{Source: source, Sink: d.Sink, History: d.History, Logger: d.Logger, Metrics: d.Metrics, Now: d.Now, Policy: d.Policy}
 }

@@ -55,6 +55,8 @@ type Config struct {
 	Metrics *Metrics // nil: not counted
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
+	// Policy, if any, changes the policy that Run and CallPatiently use.
+	Policy func(Policy) Policy
 	// FutureSkew is how far ahead of our clock a venue's time may be; 0 means 2 s.
 	FutureSkew time.Duration
 	// RejectLogEvery limits the log to one line per reason and interval; 0 means a minute.

@@ -116,7 +116,7 @@ func retryAfter(h http.Header, now time.Time) time.Duration {
 
 // CallPatiently makes a request again, with back-off, as long as what went wrong may pass (network, 5xx, 408, 429), until ctx ends.
 func (f *Feed) CallPatiently(ctx context.Context, client *http.Client, r Request) (*Response, error) {
-	bo := newBackoff(DefaultPolicy())
+	bo := newBackoff(f.policy(DefaultPolicy()))
 	for {
 		resp, err := Call(ctx, client, r)
 		if err == nil || ctx.Err() != nil || !passing(err) {

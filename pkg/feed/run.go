@@ -116,6 +116,7 @@ func (s *Session) snapshot() (start, ready, alive time.Time) {
 // one call of connect, which must return when its context ends. When a session that was ready is lost, a gap is opened in the ledger from
 // the last sign of life on; the adapter's backfill settles it.
 func (f *Feed) Run(ctx context.Context, p Policy, connect func(ctx context.Context, s *Session) error) error {
+	p = f.policy(p)
 	bo := newBackoff(p)
 	for {
 		s := &Session{f: f, startAt: f.Now()}
@@ -146,6 +147,14 @@ func (f *Feed) Run(ctx context.Context, p Policy, connect func(ctx context.Conte
 		case <-time.After(wait):
 		}
 	}
+}
+
+// policy is p as the configuration wants it.
+func (f *Feed) policy(p Policy) Policy {
+	if f.cfg.Policy != nil {
+		return f.cfg.Policy(p)
+	}
+	return p
 }
 
 func (f *Feed) afterSession(ctx context.Context, stopping bool, err error, ready, alive time.Time) (done bool, _ error) {
