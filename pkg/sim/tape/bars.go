@@ -2,6 +2,7 @@ package tape
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/session"
@@ -26,11 +27,18 @@ type Minute struct {
 
 // Add counts a print.
 func (m *Minute) Add(at, price, size int64, cond []string) {
+	if has(cond, "M") || has(cond, "Q") {
+		return // the official price repeats the auction
+	}
 	m.Bar.V += size
 	m.Bar.N++
-	if isOddLot(cond) {
+	if has(cond, "I") {
 		return
 	}
+	m.price(price, size)
+}
+
+func (m *Minute) price(price, size int64) {
 	if m.pvSize == 0 {
 		m.Bar.O, m.Bar.H, m.Bar.L = price, price, price
 	}
@@ -40,17 +48,28 @@ func (m *Minute) Add(at, price, size int64, cond []string) {
 	m.Bar.VW = m.pv * 100 / m.pvSize
 }
 
+// Day gathers the prints of a trade date by the daily column of the table: those of the extended hours (T) count for volume and trades only.
+type Day Minute
+
+// Add counts a print.
+func (d *Day) Add(price, size int64, cond []string) {
+	if has(cond, "M") || has(cond, "Q") {
+		return
+	}
+	d.Bar.V += size
+	d.Bar.N++
+	if !has(cond, "I") && !has(cond, "T") {
+		(*Minute)(d).price(price, size)
+	}
+}
+
+// OK reports whether there is a bar.
+func (d *Day) OK() bool { return (*Minute)(d).OK() }
+
 // OK reports whether there is a bar: a minute without an eligible print has none.
 func (m *Minute) OK() bool { return m.pvSize > 0 }
 
-func isOddLot(cond []string) bool {
-	for _, c := range cond {
-		if c == "I" {
-			return true
-		}
-	}
-	return false
-}
+func has(cond []string, code string) bool { return slices.Contains(cond, code) }
 
 // MinuteBar builds the bar of the minute that starts at bucket first from its prints as they are known at bucket now.
 func (g *Generator) MinuteBar(s *Security, first, now int64) (Bar, bool) {
@@ -76,6 +95,9 @@ func (g *Generator) SpanBar(s *Security, first, n, now int64) (Bar, bool) {
 // DailyBar is the bar of a New York date up to the minute of now. It is drawn from the world's price by the minute, not summed up from
 // the prints: it lies within a tick or so of them, and weeks back cost nothing.
 func (g *Generator) DailyBar(cal session.Always, s *Security, d session.Date, now time.Time) (Bar, bool) {
+	if g.cal != nil {
+		return g.dayFromPrints(s, d, now)
+	}
 	start, end := cal.Midnight(d), cal.TradeDateEnd(d)
 	upTo := end
 	if now.Before(end) {

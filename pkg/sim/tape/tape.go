@@ -7,8 +7,11 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/hashpivot/hashpivot/pkg/session"
 	"github.com/hashpivot/hashpivot/pkg/sim/world"
 )
 
@@ -92,6 +95,9 @@ type Config struct {
 	FaultEvery int
 	// LateBy is how late a late print is told, 5 s; FateBy how long after its time a print is cancelled or corrected, 3 s. Together below 30 s.
 	LateBy, FateBy time.Duration
+	// Calendar gives the tape sessions: an auction at the opening and the close of the regular one, thinner extended hours (Form T), silence
+	// between sessions, and daily bars that are summed up from the prints. nil: a regular session without end.
+	Calendar session.Calendar
 }
 
 func (c *Config) defaults(w *world.World) error {
@@ -131,6 +137,11 @@ type Generator struct {
 	oneIn  uint64 // one print in so many is cancelled, another corrected, another late
 	// Securities on the tape, in the order of their symbols. Symbols that the world does not know have none: they are silent, as at a venue.
 	Securities []*Security
+
+	cal     session.Calendar // nil: always regular
+	current atomic.Pointer[session.Session]
+	daysMu  sync.Mutex
+	days    map[dayKey]*daySum
 }
 
 // New makes the tape of a world.
@@ -138,7 +149,7 @@ func New(w *world.World, cfg Config) (*Generator, error) {
 	if err := cfg.defaults(w); err != nil {
 		return nil, err
 	}
-	g := &Generator{w: w, seed: cfg.Seed, steady: cfg.Steady, oneIn: uint64(cfg.FaultEvery), lateBy: int64(cfg.LateBy / Bucket), fateBy: int64(cfg.FateBy / Bucket)}
+	g := &Generator{w: w, cal: cfg.Calendar, days: map[dayKey]*daySum{}, seed: cfg.Seed, steady: cfg.Steady, oneIn: uint64(cfg.FaultEvery), lateBy: int64(cfg.LateBy / Bucket), fateBy: int64(cfg.FateBy / Bucket)}
 	tapes := map[string]string{}
 	for _, e := range w.Facts().Equities {
 		tapes[e.Symbol] = e.Tape
@@ -211,6 +222,9 @@ func poisson(p *rand.PCG, m float64) (n int) {
 
 // Halt returns the first bucket of the halt of s in the slot that b lies in.
 func (g *Generator) Halt(s *Security, b int64) (start int64, ok bool) {
+	if g.sessionOf(b).Kind != session.Regular {
+		return 0, false
+	}
 	slot := b / haltSlot
 	p := g.rng(s, 1, slot)
 	if below(p, haltOneIn) != 0 {
@@ -238,13 +252,21 @@ func (g *Generator) Made(s *Security, b int64, out []Tick) []Tick {
 	if g.halted(s, b) {
 		return out
 	}
+	x := g.sessionOf(b)
+	if x.Kind == session.Closed {
+		return out
+	}
 	mean := s.rate * Bucket.Seconds()
+	if x.Kind != session.Regular {
+		mean *= extendedShare
+	}
 	if !g.steady {
 		mean *= g.w.ActivityAt(BucketTime(b)) / meanActivity
 	}
 	p := g.rng(s, 0, b)
-	n := min(poisson(p, mean), maxPerBucket)
-	if n == 0 {
+	n := min(poisson(p, mean), maxPerBucket-maxAuction)
+	auction := g.auction(b, x)
+	if n == 0 && auction == noAuction {
 		return out
 	}
 	usd, ok := g.w.EquityAt(s.Symbol, BucketTime(b))
@@ -253,9 +275,14 @@ func (g *Generator) Made(s *Security, b int64, out []Tick) []Tick {
 	}
 	mid := max(int64(usd*Unit), 2)
 	tickSize := TickOf(mid)
+	if auction != noAuction {
+		out = appendAuction(out, s, b, auction, max(mid/tickSize, 1)*tickSize)
+	}
+	extended := x.Kind != session.Regular
 	for i := range n {
 		r := p.Uint64()
 		at := b*int64(Bucket) + (int64(i)*int64(Bucket)+int64(r%uint64(Bucket)))/int64(n)
+		i += auctionPrints(auction)
 		half := max(mid/5000/tickSize, 1)
 		bid := max(mid/tickSize-half/2-int64(r>>40%2), 1) * tickSize
 		ask := bid + max(half, 1+int64(r>>41%2))*tickSize
@@ -286,6 +313,9 @@ func (g *Generator) Made(s *Security, b int64, out []Tick) []Tick {
 			if t.Size < 100 {
 				t.Conditions = oddSweep
 			}
+		}
+		if extended {
+			t.Conditions = formT(t.Conditions)
 		}
 		t.ToldAt = at + g.fateBy*int64(Bucket)
 		switch q >> 34 % g.oneIn {
@@ -340,7 +370,7 @@ func (g *Generator) Delivered(s *Security, b int64, scratch, out []Tick) (kept, 
 			out = append(out, t)
 		}
 	}
-	if (b+int64(s.hash%uint64(luldEvery)))%luldEvery == 0 {
+	if (b+int64(s.hash%uint64(luldEvery)))%luldEvery == 0 && g.sessionOf(b).Kind == session.Regular {
 		if usd, ok := g.w.EquityAt(s.Symbol, BucketTime(b)); ok {
 			mid := int64(usd * Unit)
 			size := TickOf(mid)
