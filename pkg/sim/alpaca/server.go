@@ -39,6 +39,8 @@ type Config struct {
 	FaultEvery int
 	// LateBy is how late a late print is told, 5 s; FateBy how long after its time a print is cancelled or corrected, 3 s. Together below 30 s.
 	LateBy, FateBy time.Duration
+	// Calendar gives the tape sessions; nil: a regular session without end.
+	Calendar session.Calendar
 	// TickHistory is how far back prints, quotes and minute bars are told; 2 h. A time before that never happened: the simulated market
 	// runs only when someone looks.
 	TickHistory time.Duration
@@ -118,6 +120,7 @@ func New(cfg Config) (*Server, error) {
 	} else {
 		s.gen, err = tape.New(cfg.World, tape.Config{
 			Seed: cfg.Seed, Symbols: cfg.Symbols, Rate: cfg.Rate, Steady: cfg.Steady, FaultEvery: cfg.FaultEvery, LateBy: cfg.LateBy, FateBy: cfg.FateBy,
+			Calendar: cfg.Calendar,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("make alpaca simulator: %w", err)

@@ -132,7 +132,7 @@ func (t *teller) closeMinute(sec *tape.Security, start, b int64) {
 	t.minutes[sec] = &tape.Minute{Bar: tape.Bar{At: (start + tape.PerMinute) * int64(tape.Bucket)}}
 	if t.s.wants('d', sec.Symbol) {
 		now := tape.BucketTime(b + 1)
-		if d, ok := t.s.gen.DailyBar(t.s.cal, sec, t.s.cal.DateOf(now.Add(-time.Nanosecond)), now); ok {
+		if d, ok := t.s.gen.DailyBar(t.s.cal, sec, t.s.gen.TradeDate(t.s.cal, now.Add(-time.Nanosecond)), now); ok {
 			t.out = append(t.out, message{kind: 'd', symbol: sec.Symbol, sec: sec, bar: &d})
 		}
 	}

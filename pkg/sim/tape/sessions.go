@@ -84,6 +84,14 @@ func formT(conditions []string) []string {
 	return append(out, conditions[1:]...)
 }
 
+// TradeDate of a moment: the calendar's, New York's date without one.
+func (g *Generator) TradeDate(cal session.Always, t time.Time) session.Date {
+	if g.cal != nil {
+		return g.cal.At(t).TradeDate
+	}
+	return cal.DateOf(t)
+}
+
 type dayKey struct {
 	symbol string
 	date   session.Date
