@@ -46,6 +46,17 @@ func US() (*Schedule, error) {
 	return s, nil
 }
 
+// USOvernight is the calendar of the venues that trade US equities at night: 20:00 to 04:00 New York time before each trade date.
+func USOvernight() (*Schedule, error) {
+	s, err := US()
+	if err != nil {
+		return nil, err
+	}
+	night := []span{{Overnight, -4 * 60 * 60, 4 * 60 * 60}}
+	s.regimes = []regime{{s.regimes[0].from, night, night}}
+	return s, nil
+}
+
 // Load reads the calendar of a file, in the format of us_equities.yaml.
 func Load(path string) (*Schedule, error) {
 	text, err := os.ReadFile(path)

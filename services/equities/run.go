@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/hashpivot/hashpivot/pkg/feed"
+	"github.com/hashpivot/hashpivot/pkg/session"
 	"github.com/hashpivot/hashpivot/services/equities/alpaca"
 	"github.com/hashpivot/hashpivot/services/equities/engine"
 )
@@ -14,18 +15,22 @@ type upstream struct {
 	source  string
 	symbols []string
 	up      engine.Upstream
+	night   bool // it trades by the night's calendar
 }
 
 // upstreams lists what is switched on, each with the symbols that it serves.
 func (c Config) upstreams() (out []upstream) {
-	add := func(source string, symbols []string, up engine.Upstream) {
+	add := func(source string, symbols []string, up engine.Upstream, night bool) {
 		if len(symbols) == 0 {
 			symbols = c.Symbols
 		}
-		out = append(out, upstream{source, symbols, up})
+		out = append(out, upstream{source, symbols, up, night})
 	}
 	if c.Alpaca.Key != "" {
-		add(c.Alpaca.Source, c.Alpaca.Symbols, alpaca.New(c.Alpaca))
+		add(c.Alpaca.Source, c.Alpaca.Symbols, alpaca.New(c.Alpaca), false)
+		if night, on := c.Alpaca.Night(); on {
+			add(night.Source, night.Symbols, alpaca.New(night), true)
+		}
 	}
 	return out
 }
@@ -33,6 +38,9 @@ func (c Config) upstreams() (out []upstream) {
 // engine of one upstream.
 func (c Config) engine(u upstream, deps feed.Deps) (*engine.Engine, error) {
 	cal, err := c.calendar()
+	if err == nil && u.night && c.Calendar != "always" {
+		cal, err = session.USOvernight()
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -31,12 +31,34 @@ type Config struct {
 	Quotes   bool `koanf:"quotes"`
 	// Halts subscribes to trading statuses and LULD bands, which have no history.
 	Halts bool `koanf:"halts"`
+	// Imbalances subscribes to auction imbalances; a feed without them is streamed without them.
+	Imbalances bool `koanf:"imbalances"`
+	// Overnight is a second stream of the same account, from 20:00 to 04:00 New York time.
+	Overnight Overnight `koanf:"overnight"`
 	// PageLimit of the history, records of all symbols together; at most 10,000.
 	PageLimit int `koanf:"page_limit"`
 	// HistoryTrails is how far the history may trail the stream: backfill waits as long after a reconnect.
 	HistoryTrails time.Duration `koanf:"history_trails"`
 	// SlowRetry is the wait after "connection limit exceeded": an old connection may still be counted.
 	SlowRetry time.Duration `koanf:"slow_retry"`
+}
+
+// Overnight is the stream of the night's own venues.
+type Overnight struct {
+	// Source on its events.
+	Source string `koanf:"source"`
+	// StreamURL; empty: off. wss://stream.data.alpaca.markets/v1beta1/boats, or /v1beta1/overnight.
+	StreamURL string `koanf:"stream_url"`
+	// Feed of its history: boats; empty: none, and holes are given up.
+	Feed string `koanf:"feed"`
+}
+
+// Night is the configuration of the overnight stream, where there is one.
+func (c Config) Night() (Config, bool) {
+	night := c
+	night.Source, night.StreamURL, night.Feed, night.Overnight = c.Overnight.Source, c.Overnight.StreamURL, c.Overnight.Feed, Overnight{}
+	night.Halts, night.Imbalances = false, false // the listing exchanges tell them, by day
+	return night, c.Overnight.StreamURL != ""
 }
 
 // DefaultConfig is the live venue's free feed. The key is missing.
@@ -47,7 +69,8 @@ func DefaultConfig() Config {
 		RESTURL:   "https://data.alpaca.markets",
 		Feed:      "iex",
 		Encoding:  "json",
-		Quotes:    true, Halts: true,
+		Quotes:    true, Halts: true, Imbalances: true,
+		Overnight:     Overnight{Source: "alpaca-overnight", Feed: "boats"},
 		PageLimit:     10_000,
 		HistoryTrails: 3 * time.Second,
 		SlowRetry:     5 * time.Second,
@@ -75,6 +98,20 @@ func (c Config) Validate() error {
 	case "iex", "sip", "otc", "boats":
 	default:
 		return bad("feed", "%.32q is none of iex, sip, otc, boats", c.Feed)
+	}
+	if c.delayed() && c.Feed != "sip" {
+		return bad("feed", "%.32q is not the tape of the stream delayed_sip; set it to sip", c.Feed)
+	}
+	if night, on := c.Night(); on {
+		switch {
+		case night.Source == "" || night.Source == c.Source:
+			return bad("overnight.source", "%.32q must be a name of its own, such as alpaca-overnight", night.Source)
+		case night.Feed != "" && night.Feed != "boats":
+			return bad("overnight.feed", "%.32q is not boats, and not empty", night.Feed)
+		}
+		if err := checkURL(night.StreamURL, "ws", "wss"); err != nil {
+			return bad("overnight.stream_url", "%s", err)
+		}
 	}
 	switch {
 	case c.Key == "":

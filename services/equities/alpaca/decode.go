@@ -11,7 +11,6 @@ import (
 type message struct {
 	event   market.Event // nil for the others
 	control *control     // nil for the others
-	ignored string       // the channel of a known type that nobody wants
 	raw     []byte       // what it came from
 	err     error        // it was refused; the frame goes on
 }
@@ -28,20 +27,13 @@ type control struct {
 // decoder turns frames of the Alpaca stream and pages of its history into events. It is not safe for concurrent use. It does not judge
 // values: that is market.Event.Validate's, in feed.Emit.
 type decoder struct {
-	symbols map[string]bool // that we asked for; nil: all
-	in      *interner
-	obj     object
+	asked func(symbol string) bool // nil: all
+	in    *interner
+	obj   object
 }
 
-func newDecoder(symbols []string) *decoder {
-	d := &decoder{in: newInterner()}
-	if symbols != nil {
-		d.symbols = map[string]bool{}
-		for _, s := range symbols {
-			d.symbols[s] = true
-		}
-	}
-	return d
+func newDecoder(asked func(symbol string) bool) *decoder {
+	return &decoder{asked: asked, in: newInterner()}
 }
 
 // frame decodes a stream frame: an array of messages. Good messages before a defect that makes the rest unreadable are still
@@ -107,8 +99,7 @@ func (d *decoder) message(e value, raw []byte) message {
 	case "x":
 		m.event = o.cancel()
 	case "i":
-		m.ignored = "imbalances"
-		return m
+		m.event = o.imbalance()
 	case "success", "error", "subscription":
 		if m.control, m.err = o.control(typ); m.err != nil {
 			m.control = nil
@@ -129,7 +120,7 @@ func (d *decoder) message(e value, raw []byte) message {
 
 // known refuses a symbol that was not asked for: an upstream must not be able to make subjects at will.
 func (d *decoder) known(symbol string) error {
-	if d.symbols != nil && !d.symbols[symbol] {
+	if d.asked != nil && !d.asked(symbol) {
 		return &feed.Malformed{Reason: feed.ReasonProtocol, Err: fmt.Errorf("symbol %.32q was not asked for", symbol)}
 	}
 	return nil
@@ -292,6 +283,11 @@ func (o *object) luld() *market.Halt {
 		Meta: o.meta(), Kind: market.HaltLULD, Symbol: o.symbol, LimitUpUSD: o.decimal("u", required), LimitDownUSD: o.decimal("d", required),
 		Indicator: o.text("i", optional), Tape: o.text("z", optional),
 	}
+}
+
+func (o *object) imbalance() *market.Imbalance {
+	o.symbol = o.text("S", required)
+	return &market.Imbalance{Meta: o.meta(), Symbol: o.symbol, PriceUSD: o.decimal("p", required), Tape: o.text("z", optional)}
 }
 
 func (o *object) correction() *market.Trade {

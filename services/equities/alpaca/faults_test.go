@@ -288,6 +288,9 @@ func TestBadFramesAreCountedAndKept(t *testing.T) {
 	if got := count[*market.DeadLetter](r.mem.Events(), nil); got != dead {
 		t.Errorf("an imbalance made %d dead letters", got-dead)
 	}
+	if im := feedtest.Of[*market.Imbalance](r.mem); len(im) != 1 || im[0].PriceUSD.String() != "9.12" || im[0].Tape != "C" {
+		t.Errorf("imbalances %+v", im)
+	}
 	if n := count(r.mem.Events(), state(market.FeedLost)); n > 0 {
 		t.Errorf("the stream was lost %d times", n)
 	}
@@ -333,7 +336,6 @@ func TestRefusalsNameTheCure(t *testing.T) {
 		want string
 	}{
 		"bad key":     {alpaca.Config{Key: "right", Secret: "right"}, nil, "equities.alpaca.key"},
-		"too many":    {alpaca.Config{SymbolLimit: 3}, nil, "equities.symbols has 4 symbols"},
 		"not in plan": {alpaca.Config{NotInPlan: []string{"lulds"}}, nil, "plan"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -394,4 +396,86 @@ func TestRateLimitIsKept(t *testing.T) {
 	cfg.Backfill.DailyFrom = "240h"
 	r := start(t, cfg, feedtest.NewMemory())
 	r.until("the history after a 429", atLeast(1, gap(market.GapFilled)))
+}
+
+// The free plan streams few symbols: what fits is streamed, the rest is in the ledger, a line each.
+func TestSymbolLimitDropsToWhatFits(t *testing.T) {
+	t.Parallel()
+	v := newVenue(t, alpaca.Config{Rate: 200, Steady: true, SymbolLimit: 3})
+	r := start(t, v.config(), feedtest.NewMemory())
+	r.until("the stream", atLeast[*market.Trade](100, nil))
+	var lines []string
+	for _, g := range feedtest.Of[*market.FeedGap](r.mem) {
+		if g.Symbol != "*" {
+			lines = append(lines, g.Symbol+" "+string(g.State)+" "+g.Reason)
+		}
+	}
+	if len(lines) != 1 || !strings.HasPrefix(lines[0], "IREN open unserved: ") || !strings.Contains(lines[0], "405") {
+		t.Errorf("lines of single symbols: %q, want one of IREN", lines)
+	}
+	if n := count(r.mem.Events(), func(x *market.Trade) bool { return x.Symbol == "IREN" && !x.Backfill }); n > 0 {
+		t.Errorf("%d prints of a symbol that is not streamed", n)
+	}
+	// Taking one out makes room, without a reconnect: IREN is streamed and its hole is filled.
+	if err := r.e.SetSymbols(t.Context(), []string{"WGMI", "CORZ", "IREN"}); err != nil {
+		t.Fatal(err)
+	}
+	r.until("prints of IREN", atLeast(20, func(x *market.Trade) bool { return x.Symbol == "IREN" && !x.Backfill }))
+	r.until("its hole", atLeast(1, func(g *market.FeedGap) bool {
+		return g.Symbol == "IREN" && g.State == market.GapPartly && g.Recovered > 0
+	}))
+	if n := count(r.mem.Events(), state(market.FeedConnected)); n != 1 {
+		t.Errorf("connected %d times", n)
+	}
+}
+
+// Symbols come and go while the stream runs.
+func TestSymbolsChangeWithoutAReconnect(t *testing.T) {
+	for _, encoding := range []string{"json", "msgpack"} {
+		t.Run(encoding, func(t *testing.T) {
+			t.Parallel()
+			v := newVenue(t, alpaca.Config{Rate: 300, Steady: true})
+			cfg := v.config()
+			cfg.Alpaca.Encoding, cfg.Symbols = encoding, []string{"WGMI", "CORZ"}
+			cfg.Backfill.DailyFrom = "240h"
+			r := start(t, cfg, feedtest.NewMemory())
+			of := func(symbol string) func(*market.Trade) bool {
+				return func(x *market.Trade) bool { return x.Symbol == symbol && !x.Backfill }
+			}
+			r.until("the stream", atLeast(20, of("WGMI")))
+			set := func(symbols ...string) {
+				t.Helper()
+				if err := r.e.SetSymbols(t.Context(), symbols); err != nil {
+					t.Fatal(err)
+				}
+			}
+			set("CORZ", "IREN")
+			r.until("the new one", atLeast(20, of("IREN")))
+			r.until("its history", atLeast(1, func(g *market.FeedGap) bool {
+				return g.Symbol == "IREN" && g.State == market.GapFilled && g.Recovered > 5
+			}))
+			gone := count(r.mem.Events(), of("WGMI"))
+			r.until("more", atLeast(count(r.mem.Events(), of("CORZ"))+40, of("CORZ")))
+			if n := count(r.mem.Events(), of("WGMI")); n > gone {
+				t.Errorf("%d prints of a symbol that was removed", n-gone)
+			}
+			set("CORZ", "IREN", "WGMI")
+			r.until("the old one again", atLeast(gone+20, of("WGMI")))
+			r.until("what it missed", atLeast(1, func(g *market.FeedGap) bool {
+				return g.Symbol == "WGMI" && strings.HasPrefix(g.Reason, "added") && g.State == market.GapPartly && g.Recovered > 0
+			}))
+			if err := r.e.SetSymbols(t.Context(), []string{"CORZ", "corz"}); err == nil {
+				t.Error("a bad symbol was taken")
+			}
+			if err := r.end(); err != nil {
+				t.Fatal(err)
+			}
+			if n := count(r.mem.Events(), state(market.FeedConnected)); n != 1 {
+				t.Errorf("connected %d times", n)
+			}
+			if n := count[*market.DeadLetter](r.mem.Events(), nil); n > 0 {
+				t.Errorf("%d dead letters: %s", n, feedtest.Of[*market.DeadLetter](r.mem)[0].Detail)
+			}
+		})
+	}
 }

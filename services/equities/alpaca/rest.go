@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,7 +37,7 @@ var paths = map[engine.Kind]struct {
 // Fetch implements engine.Upstream.
 func (u *Upstream) Fetch(ctx context.Context, e *engine.Engine, q engine.Query, emit engine.Emit) error {
 	kind := paths[q.Kind]
-	dec := newDecoder(q.Symbols)
+	dec := newDecoder(func(symbol string) bool { return slices.Contains(q.Symbols, symbol) })
 	values := url.Values{
 		"symbols": {strings.Join(q.Symbols, ",")}, "start": {q.From.UTC().Format(time.RFC3339Nano)}, "end": {q.To.UTC().Format(time.RFC3339Nano)},
 		"limit": {strconv.Itoa(u.cfg.PageLimit)}, "feed": {u.cfg.Feed}, "sort": {"asc"},

@@ -17,10 +17,11 @@ func TestErrorsOfTheStream(t *testing.T) {
 	}
 	st := &stream{u: New(cfg.Alpaca), e: e}
 	for code, c := range map[uint64]struct{ ignored, refused bool }{
-		400: {false, true}, 401: {}, 402: {false, true}, 403: {true, false}, 404: {}, 405: {false, true}, 406: {}, 407: {},
+		400: {false, true}, 401: {}, 402: {false, true}, 403: {true, false}, 404: {}, 405: {}, 406: {}, 407: {},
 		408: {false, true}, 409: {false, true}, 410: {false, true}, 411: {false, true}, 500: {}, 999: {},
 	} {
-		err := st.failed(&control{typ: "error", code: code, msg: "x"})
+		st.subs.init(st.u.channels())
+		err := st.failed(t.Context(), &control{typ: "error", code: code, msg: "x"})
 		if (err == nil) != c.ignored || feed.IsRefused(err) != c.refused {
 			t.Errorf("code %d: %v", code, err)
 		}

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
-	"strings"
 
 	"github.com/vmihailenco/msgpack/v5"
 
@@ -15,36 +13,6 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/market"
 	"github.com/hashpivot/hashpivot/services/equities/engine"
 )
-
-// Upstream is one Alpaca stream with its history.
-type Upstream struct {
-	cfg   Config
-	fates *fates
-}
-
-// New makes the upstream of a valid configuration.
-func New(cfg Config) *Upstream { return &Upstream{cfg: cfg, fates: newFates()} }
-
-// History implements engine.Upstream.
-func (u *Upstream) History() engine.History {
-	h := engine.History{Kinds: []engine.Kind{engine.DailyBars, engine.MinuteBars, engine.Trades}, Trails: u.cfg.HistoryTrails}
-	if u.cfg.Quotes {
-		h.Kinds = append(h.Kinds, engine.Quotes)
-	}
-	if u.cfg.Halts {
-		h.Without = append(h.Without, "statuses", "lulds")
-	}
-	return h
-}
-
-// Restored remembers the corrections that were published before the start.
-func (u *Upstream) Restored(ev market.Event) {
-	if t, ok := ev.(*market.Trade); ok && t.Action == market.TradeCorrection {
-		u.fates.mu.Lock()
-		u.fates.addCorrection(t)
-		u.fates.mu.Unlock()
-	}
-}
 
 // login is where a stream stands in the handshake.
 type login uint8
@@ -73,7 +41,10 @@ func (u *Upstream) Stream(ctx context.Context, fs *feed.Session, e *engine.Engin
 		return err
 	}
 	defer conn.Close()
-	st := &stream{u: u, e: e, conn: conn, fs: fs, binary: binary, dec: newDecoder(e.Symbols())}
+	st := &stream{u: u, e: e, conn: conn, fs: fs, binary: binary}
+	st.dec = newDecoder(st.subs.asked)
+	st.subs.init(u.channels())
+	e.OnChange(func(_, _ []string) error { return st.changed(ctx) })
 	for {
 		frame, err := conn.Read(ctx)
 		if err != nil {
@@ -108,7 +79,8 @@ type stream struct {
 	fs     *feed.Session
 	binary bool
 	dec    *decoder
-	login  login
+	login  login // the reader's alone
+	subs   subscriptions
 }
 
 func (st *stream) frame(ctx context.Context, frame feed.Frame) error {
@@ -124,10 +96,6 @@ func (st *stream) frame(ctx context.Context, frame feed.Frame) error {
 		case m.control != nil:
 			understood = true
 			return st.control(ctx, m)
-		case m.ignored != "":
-			understood = true
-			f.Ignore(m.ignored)
-			return nil
 		case st.login != streaming:
 			return f.Reject(ctx, fromStream, feed.ReasonProtocol, fmt.Errorf("data while waiting for %q", loginNames[st.login]), m.raw)
 		}
@@ -173,24 +141,19 @@ func (st *stream) correct(ctx context.Context, c *market.Trade, raw []byte) erro
 
 func (st *stream) control(ctx context.Context, m message) error {
 	c := m.control
-	unexpected := func() error {
-		return st.e.Feed().Reject(ctx, fromStream, feed.ReasonProtocol, fmt.Errorf("%s %q while waiting for %q", c.typ, c.msg, loginNames[st.login]), m.raw)
-	}
 	switch {
 	case c.typ == "error":
-		return st.failed(c)
+		return st.failed(ctx, c)
 	case c.typ == "success" && c.msg == "connected" && st.login == waitConnected:
 		st.login = waitAuthenticated
 		return st.send(map[string]any{"action": "auth", "key": st.u.cfg.Key.Reveal(), "secret": st.u.cfg.Secret.Reveal()})
 	case c.typ == "success" && c.msg == "authenticated" && st.login == waitAuthenticated:
 		st.login = waitSubscribed
-		return st.subscribe()
-	case c.typ == "subscription" && st.login == waitSubscribed:
+		return st.subscribe(ctx)
+	case c.typ == "subscription" && st.login >= waitSubscribed:
 		return st.subscribed(ctx, c)
-	case c.typ == "subscription" && st.login == streaming:
-		return st.complete(c) // the venue changed what it sends us
 	}
-	return unexpected()
+	return st.e.Feed().Reject(ctx, fromStream, feed.ReasonProtocol, fmt.Errorf("%s %q while waiting for %q", c.typ, c.msg, loginNames[st.login]), m.raw)
 }
 
 func (st *stream) send(command map[string]any) error {
@@ -207,49 +170,8 @@ func (st *stream) send(command map[string]any) error {
 	return st.conn.Write(data, st.binary)
 }
 
-// wanted are the channels that the configuration asks for.
-func (u *Upstream) wanted() []string {
-	list := []string{"trades", "bars", "updatedBars", "dailyBars"}
-	if u.cfg.Quotes {
-		list = append(list, "quotes")
-	}
-	if u.cfg.Halts {
-		list = append(list, "statuses", "lulds")
-	}
-	return list
-}
-
-func (st *stream) subscribe() error {
-	command := map[string]any{"action": "subscribe"}
-	for _, ch := range st.u.wanted() {
-		command[ch] = st.e.Symbols()
-	}
-	return st.send(command)
-}
-
-// complete checks the answer to the subscription, which lists the whole state and not the change.
-func (st *stream) complete(c *control) error {
-	for _, ch := range st.u.wanted() {
-		got := c.subscribed[ch]
-		for _, symbol := range st.e.Symbols() {
-			if !slices.Contains(got, symbol) && !slices.Contains(got, "*") {
-				return fmt.Errorf("subscribe: the venue left out %s of %s", ch, symbol)
-			}
-		}
-	}
-	return nil
-}
-
-func (st *stream) subscribed(ctx context.Context, c *control) error {
-	if err := st.complete(c); err != nil {
-		return err
-	}
-	st.login = streaming
-	return st.e.Ready(ctx, st.fs, st.e.Symbols(), "")
-}
-
 // failed says what an error message of the stream means for us.
-func (st *stream) failed(c *control) error {
+func (st *stream) failed(ctx context.Context, c *control) error {
 	err := fmt.Errorf("stream error %d %q", c.code, c.msg)
 	switch c.code {
 	case 403: // already authenticated
@@ -257,13 +179,9 @@ func (st *stream) failed(c *control) error {
 	case 402:
 		return feed.Refused(fmt.Errorf("%w: check equities.alpaca.key and equities.alpaca.secret", err))
 	case 405:
-		return feed.Refused(fmt.Errorf("%w: equities.symbols has %d symbols, the free plan streams 30; take some out or change the plan",
-			err, len(st.e.Symbols())))
-	case 409, 411:
-		return feed.Refused(fmt.Errorf("%w: the plan does not have %s; change equities.alpaca.stream_url (the free feed is /v2/iex) or the plan",
-			err, strings.Join(st.u.wanted(), ", ")))
-	case 400, 408, 410:
-		return feed.Refused(fmt.Errorf("%w: the venue does not take this subscription on %s", err, st.u.cfg.StreamURL))
+		return st.tooMany(ctx, err)
+	case 400, 408, 409, 410, 411:
+		return st.notTaken(ctx, c.code, err)
 	case 406:
 		return feed.RetryAfter(fmt.Errorf("%w: another connection with this key is open, or an old one is still counted", err), st.u.cfg.SlowRetry)
 	}
