@@ -2,8 +2,11 @@ package hashprice
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"math/big"
+	"strconv"
 	"sync"
 	"time"
 
@@ -17,31 +20,53 @@ const (
 	methodDaily = "daily"
 )
 
-// calculator publishes the live hashprice from the newest tip and the newest price.
+// calculator publishes the live hashprice from the newest tip and the newest prices.
 type calculator struct {
-	cfg  CalculatorConfig
-	f    *feed.Feed
-	wake chan struct{} // capacity 1: a wake-up that is already due is enough
+	cfg   CalculatorConfig
+	order []string // names of the chain sources, the preferred one first
+	f     *feed.Feed
+	wake  chan struct{} // capacity 1: a wake-up that is already due is enough
 
-	mu    sync.Mutex
-	tip   tipState
-	price *market.BTCPrice
+	mu     sync.Mutex
+	tips   map[string]tipState
+	alive  map[string]time.Time // of chain sources
+	prices map[string]*market.BTCPrice
+	recent []*market.Hashprice // published, oldest first, at least recentEvery apart
 }
 
-func newCalculator(cfg CalculatorConfig, f *feed.Feed) *calculator {
-	return &calculator{cfg: cfg, f: f, wake: make(chan struct{}, 1)}
+// recent values are kept to compare with what others publish of the same time.
+const (
+	recentEvery = 15 * time.Second
+	recentMost  = 6000 // a day and an hour
+	recentReach = 10 * time.Minute
+)
+
+func newCalculator(cfg CalculatorConfig, order []string, f *feed.Feed) *calculator {
+	return &calculator{
+		cfg: cfg, order: order, f: f, wake: make(chan struct{}, 1),
+		tips: map[string]tipState{}, alive: map[string]time.Time{}, prices: map[string]*market.BTCPrice{},
+	}
 }
 
-func (c *calculator) onTip(t tipState) {
+func (c *calculator) onTip(source string, t tipState) {
 	c.mu.Lock()
-	c.tip = t
+	c.tips[source] = t
 	c.mu.Unlock()
 	c.poke()
 }
 
+// onAlive notes that a chain source has spoken: its tip is its word of that moment.
+func (c *calculator) onAlive(source string, at time.Time) {
+	c.mu.Lock()
+	c.alive[source] = at
+	c.mu.Unlock()
+}
+
 func (c *calculator) onPrice(p *market.BTCPrice) {
 	c.mu.Lock()
-	c.price = p
+	if old, ok := c.prices[p.Source]; !ok || !p.EventTime.Before(old.EventTime) {
+		c.prices[p.Source] = p
+	}
 	c.mu.Unlock()
 	c.poke()
 }
@@ -84,7 +109,8 @@ func (c *calculator) run(ctx context.Context) error {
 		}
 		staleTold = false
 		if !force && told != nil && told.Height == h.Height && told.Difficulty.Cmp(h.Difficulty) == 0 &&
-			told.HashpriceUSD.Cmp(h.HashpriceUSD) == 0 && told.HashpriceBTC.Cmp(h.HashpriceBTC) == 0 {
+			told.HashpriceUSD.Cmp(h.HashpriceUSD) == 0 && told.HashpriceBTC.Cmp(h.HashpriceBTC) == 0 &&
+			told.BTCUSDSource == h.BTCUSDSource && told.Inputs[inputChain] == h.Inputs[inputChain] {
 			continue
 		}
 		if _, err := c.f.Emit(ctx, h, "calculator", nil); err != nil {
@@ -94,6 +120,7 @@ func (c *calculator) run(ctx context.Context) error {
 			return fmt.Errorf("publish hashprice: %w", err)
 		}
 		told = h
+		c.keep(h)
 		least.Reset(c.cfg.MaxEvery)
 		select {
 		case <-ctx.Done():
@@ -103,23 +130,57 @@ func (c *calculator) run(ctx context.Context) error {
 	}
 }
 
-// compute is the hashprice of now; nil without error while an input was never there, an error where the price is too old.
+func (c *calculator) keep(h *market.Hashprice) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := len(c.recent); n > 0 && h.EventTime.Sub(c.recent[n-1].EventTime) < recentEvery {
+		return
+	}
+	if len(c.recent) >= recentMost {
+		c.recent = append(c.recent[:0], c.recent[recentMost/10:]...)
+	}
+	c.recent = append(c.recent, h)
+}
+
+// at is the value that was the newest at a time; nil where there was none, or only an old one.
+func (c *calculator) at(t time.Time) *market.Hashprice {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := len(c.recent) - 1; i >= 0; i-- {
+		if h := c.recent[i]; !h.EventTime.After(t) {
+			if t.Sub(h.EventTime) > recentReach {
+				return nil
+			}
+			return h
+		}
+	}
+	return nil
+}
+
+// The inputs of a live hashprice beside its columns; each chain source has its height and each price source its price too, under its name.
+const inputChain = "chain.source"
+
+// compute is the hashprice of now; nil without error while an input was never there, an error where there is none that may be used.
 func (c *calculator) compute(now time.Time) (*market.Hashprice, error) {
 	c.mu.Lock()
-	tip, price := c.tip, c.price
+	tips, alive, prices := maps.Clone(c.tips), maps.Clone(c.alive), maps.Clone(c.prices)
 	c.mu.Unlock()
-	if tip.Blocks == 0 || price == nil {
+	if len(tips) == 0 || len(prices) == 0 {
 		return nil, nil //nolint:nilnil // "not yet" is no failure
 	}
-	age := now.Sub(price.EventTime)
-	if age > c.cfg.MaxPriceAge {
-		return nil, fmt.Errorf("the newest price of %s is %s old, more than calculator.max_price_age (%s)",
-			price.Source, age.Round(time.Second), c.cfg.MaxPriceAge)
+	inputs := map[string]string{}
+	tip, err := c.chainOf(tips, alive, now, inputs)
+	if err != nil {
+		return nil, err
+	}
+	price, err := mix(prices, c.cfg, now, inputs)
+	if err != nil {
+		return nil, err
 	}
 	subsidy := SubsidySat(tip.Height)
 	v, err := Compute(Inputs{
 		Difficulty: rat(tip.Difficulty), SubsidySat: ratInt(subsidy), FeesSat: new(big.Rat).SetInt(tip.FeesSat), Blocks: int64(tip.Blocks),
-		BTCUSD: rat(price.PriceUSD),
+		BTCUSD: rat(price.usd),
 	})
 	if err != nil {
 		return nil, err
@@ -128,7 +189,32 @@ func (c *calculator) compute(now time.Time) (*market.Hashprice, error) {
 		Meta:   market.Meta{EventTime: now, RecvTime: now},
 		Method: methodLive, Height: tip.Height, Difficulty: tip.Difficulty, SubsidySat: subsidy,
 		MeanFeesSat: v.MeanFeesSat, FeeWindowBlocks: uint32(tip.Blocks),
-		BTCUSD: price.PriceUSD, BTCUSDSource: price.Source, BTCUSDAgeMs: max(age.Milliseconds(), 0),
-		HashpriceBTC: v.HashpriceBTC, HashpriceSat: v.HashpriceSat, HashpriceUSD: v.HashpriceUSD, NetworkEHs: v.NetworkEHs,
+		BTCUSD: price.usd, BTCUSDSource: price.source, BTCUSDAgeMs: price.age.Milliseconds(),
+		HashpriceBTC: v.HashpriceBTC, HashpriceSat: v.HashpriceSat, HashpriceUSD: v.HashpriceUSD, NetworkEHs: v.NetworkEHs, Inputs: inputs,
 	}, nil
+}
+
+// chainOf picks the first source in the configured order that is alive and not behind the others.
+func (c *calculator) chainOf(tips map[string]tipState, alive map[string]time.Time, now time.Time, inputs map[string]string) (tipState, error) {
+	fresh := func(source string) bool { return now.Sub(alive[source]) <= c.cfg.MaxChainAge }
+	best := uint64(0)
+	for _, source := range c.order {
+		t, ok := tips[source]
+		if !ok {
+			continue
+		}
+		inputs["chain."+source+".height"] = strconv.FormatUint(t.Height, 10)
+		if fresh(source) {
+			best = max(best, t.Height)
+		} else {
+			inputs["chain."+source+".stale_ms"] = strconv.FormatInt(now.Sub(alive[source]).Milliseconds(), 10)
+		}
+	}
+	for _, source := range c.order {
+		if t, ok := tips[source]; ok && fresh(source) && t.Height+c.cfg.MaxBehindBlocks >= best {
+			inputs[inputChain] = source
+			return t, nil
+		}
+	}
+	return tipState{}, errors.New("no source of blocks has spoken within calculator.max_chain_age (" + c.cfg.MaxChainAge.String() + ")")
 }

@@ -20,13 +20,20 @@ func priceAt(usd string, at time.Time) *market.BTCPrice {
 	return &market.BTCPrice{Meta: market.Meta{EventTime: at, Source: "coinbase"}, PriceUSD: market.MustDecimal(usd)}
 }
 
+func at(c *calculator, t tipState) {
+	c.onAlive("mempool", time.Now())
+	c.onTip("mempool", t)
+}
+
 func calc(t *testing.T, mem *feedtest.Memory) (c *calculator, stop func()) {
 	t.Helper()
 	f, err := feed.New(feed.Config{Source: "hashpivot", Sink: mem})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c = newCalculator(DefaultConfig().Calculator, f)
+	cfg := DefaultConfig().Calculator
+	cfg.MaxPriceAge = 5 * time.Minute
+	c = newCalculator(cfg, []string{"mempool"}, f)
 	ctx, cancel := newCancel(t)
 	done := make(chan error, 1)
 	go func() { done <- c.run(ctx) }()
@@ -45,7 +52,7 @@ func TestCalculatorPublishesOnChangeBoundedAndAtLeast(t *testing.T) {
 		c, stop := calc(t, mem)
 		n := func() int { return len(feedtest.Of[*market.Hashprice](mem)) }
 
-		c.onTip(tipAt(964000))
+		at(c, tipAt(964000))
 		synctest.Wait()
 		if n() != 0 {
 			t.Fatal("published without a price")
@@ -78,7 +85,7 @@ func TestCalculatorPublishesOnChangeBoundedAndAtLeast(t *testing.T) {
 			t.Fatalf("%d values after a quiet minute, age %d ms", len(all), all[len(all)-1].BTCUSDAgeMs)
 		}
 		// A new block is news, whatever the price.
-		c.onTip(tipAt(964001))
+		at(c, tipAt(964001))
 		synctest.Wait()
 		if n() != 4 {
 			t.Fatalf("%d values after a block, want 4", n())
@@ -87,7 +94,7 @@ func TestCalculatorPublishesOnChangeBoundedAndAtLeast(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		before := n()
-		c.onTip(tipAt(964002))
+		at(c, tipAt(964002))
 		time.Sleep(5 * time.Minute)
 		synctest.Wait()
 		if n() != before || before > 4+5 {
@@ -110,7 +117,7 @@ func TestHashpriceCarriesItsInputs(t *testing.T) {
 	c, stop := calc(t, mem)
 	defer stop()
 	now := time.Now()
-	c.onTip(tipAt(964000))
+	at(c, tipAt(964000))
 	c.onPrice(priceAt("77362", now.Add(-3*time.Second)))
 	h, err := c.compute(now)
 	if err != nil {

@@ -44,6 +44,21 @@ func (c *chain) has(b *market.Block) bool {
 	return ok && old.hash == b.Hash
 }
 
+// holds reports whether the chain has this block at the height.
+func (c *chain) holds(height uint64, hash string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return hash != "" && c.links[height].hash == hash
+}
+
+// heldDifficulty is that of the block at the height itself.
+func (c *chain) heldDifficulty(height uint64) (market.Decimal, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	l, ok := c.links[height]
+	return l.difficulty, ok && l.hash != ""
+}
+
 // put takes a block from the upstream and sets its Rev: 0 for a new height, one more than the last for a reorganised one. It reports
 // whether it is new.
 func (c *chain) put(b *market.Block) bool {

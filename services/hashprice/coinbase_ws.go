@@ -84,7 +84,7 @@ func (c *spot) frame(ctx context.Context, s *feed.Session, frame feed.Frame, nex
 		if err := s.Ready(ctx); err != nil {
 			return next, err
 		}
-		if err := c.settle(ctx, frame.Recv); err != nil {
+		if err := giveUp(ctx, c.f, frame.Recv); err != nil {
 			return next, err
 		}
 	}
@@ -98,17 +98,4 @@ func (c *spot) frame(ctx context.Context, s *feed.Session, frame feed.Frame, nex
 		}
 	}
 	return next, nil
-}
-
-// settle gives the gaps of the ledger up: a ticker has no history.
-func (c *spot) settle(ctx context.Context, to time.Time) error {
-	for _, g := range c.f.OpenGaps() {
-		if to.Before(g.From) {
-			to = g.From
-		}
-		if err := c.f.SettleGap(ctx, g, to, market.GapGivenUp, 0); err != nil {
-			return err
-		}
-	}
-	return nil
 }

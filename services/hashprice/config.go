@@ -1,20 +1,27 @@
-// Package hashprice streams the bitcoin network (blocks, difficulty, fee rates) from mempool.space and BTC-USD from Coinbase, and computes
-// the hashprice from them: live on each block and price ("tip144"), and one a day for years of history ("daily").
+// Package hashprice streams the bitcoin network (blocks, difficulty, fee rates) from mempool.space and from a Bitcoin Core node of one's own
+// and BTC-USD from Coinbase and Kraken, and computes the hashprice from them: live on each block and price ("tip144"), and one a day for
+// years of history ("daily"). What others publish (Luxor, Braiins, Coin Metrics) is stored beside it, with the difference.
 package hashprice
 
 import (
-	"errors"
 	"fmt"
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/hashpivot/hashpivot/pkg/run"
 )
 
 // Config of the service.
 type Config struct {
-	Mempool    MempoolConfig    `koanf:"mempool"`
-	Coinbase   CoinbaseConfig   `koanf:"coinbase"`
-	Calculator CalculatorConfig `koanf:"calculator"`
+	Mempool     MempoolConfig     `koanf:"mempool"`
+	Bitcoind    BitcoindConfig    `koanf:"bitcoind"`
+	Coinbase    CoinbaseConfig    `koanf:"coinbase"`
+	Kraken      KrakenConfig      `koanf:"kraken"`
+	Luxor       LuxorConfig       `koanf:"luxor"`
+	Braiins     BraiinsConfig     `koanf:"braiins"`
+	CoinMetrics CoinMetricsConfig `koanf:"coinmetrics"`
+	Calculator  CalculatorConfig  `koanf:"calculator"`
 	// HistoryFrom is the first UTC day of the daily history, YYYY-MM-DD; empty: no history is fetched.
 	HistoryFrom string `koanf:"history_from"`
 	// HistoryEvery is how often the history is looked at again for days that have ended.
@@ -25,6 +32,7 @@ type Config struct {
 
 // MempoolConfig is the mempool.space upstream.
 type MempoolConfig struct {
+	Enabled   bool   `koanf:"enabled"`
 	Source    string `koanf:"source"`
 	StreamURL string `koanf:"stream_url"` // websocket
 	RESTURL   string `koanf:"rest_url"`   // up to and with /api
@@ -38,8 +46,25 @@ type MempoolConfig struct {
 	StaleAfter time.Duration `koanf:"stale_after"`
 }
 
+// BitcoindConfig is a Bitcoin Core node of one's own. It is on when RPCURL is set.
+type BitcoindConfig struct {
+	Source string `koanf:"source"`
+	RPCURL string `koanf:"rpc_url"` // http://127.0.0.1:8332; no user in it
+	// CookieFile is bitcoind's .cookie; without it User and Password are used.
+	CookieFile string     `koanf:"cookie_file"`
+	User       string     `koanf:"user"`
+	Password   run.Secret `koanf:"password"`
+	// ZMQURL is the endpoint of zmqpubhashblock, tcp://host:port; empty: new blocks are found by polling alone.
+	ZMQURL    string        `koanf:"zmq_url"`
+	PollEvery time.Duration `koanf:"poll_every"`
+	// RefillBlocks bounds how many blocks are fetched after an absence.
+	RefillBlocks int           `koanf:"refill_blocks"`
+	StaleAfter   time.Duration `koanf:"stale_after"`
+}
+
 // CoinbaseConfig is the Coinbase upstream: Advanced Trade for the ticker, Exchange for the daily candles.
 type CoinbaseConfig struct {
+	Enabled   bool   `koanf:"enabled"`
 	Source    string `koanf:"source"`
 	StreamURL string `koanf:"stream_url"`
 	RESTURL   string `koanf:"rest_url"`
@@ -47,6 +72,47 @@ type CoinbaseConfig struct {
 	// StaleAfter is the longest silence; heartbeats come each second.
 	StaleAfter time.Duration `koanf:"stale_after"`
 	CallEvery  time.Duration `koanf:"call_every"`
+}
+
+// KrakenConfig is the Kraken upstream, websocket v2.
+type KrakenConfig struct {
+	Enabled   bool   `koanf:"enabled"`
+	Source    string `koanf:"source"`
+	StreamURL string `koanf:"stream_url"`
+	Symbol    string `koanf:"symbol"`
+	// Channel is ticker, or trade for each print with its id.
+	Channel string `koanf:"channel"`
+	// StaleAfter is the longest silence; heartbeats come each second.
+	StaleAfter time.Duration `koanf:"stale_after"`
+}
+
+// LuxorConfig is Luxor's published hashprice index. It is on when Key is set.
+type LuxorConfig struct {
+	Source string        `koanf:"source"`
+	URL    string        `koanf:"url"`
+	Key    run.Secret    `koanf:"key"`
+	Every  time.Duration `koanf:"every"`
+	// CallEvery is the rate at which Luxor gives calls back.
+	CallEvery time.Duration `koanf:"call_every"`
+}
+
+// BraiinsConfig is Braiins' published hashprice.
+type BraiinsConfig struct {
+	Enabled bool          `koanf:"enabled"`
+	Source  string        `koanf:"source"`
+	URL     string        `koanf:"url"`
+	Every   time.Duration `koanf:"every"`
+}
+
+// CoinMetricsConfig is the daily community data of Coin Metrics (CC BY-NC: not for commercial use).
+type CoinMetricsConfig struct {
+	Enabled bool   `koanf:"enabled"`
+	Source  string `koanf:"source"`
+	URL     string `koanf:"url"`
+	// From is the first day that is fetched, YYYY-MM-DD.
+	From      string        `koanf:"from"`
+	Every     time.Duration `koanf:"every"`
+	CallEvery time.Duration `koanf:"call_every"`
 }
 
 // CalculatorConfig is the hashprice itself.
@@ -57,75 +123,69 @@ type CalculatorConfig struct {
 	// MinEvery bounds the rate of publishing; MaxEvery is the longest time without a value while there is a fresh price.
 	MinEvery time.Duration `koanf:"min_every"`
 	MaxEvery time.Duration `koanf:"max_every"`
-	// MaxPriceAge is when a price is too old to compute with.
+	// MaxPriceAge is when a price is too old to compute with. The fresh ones are mixed: their median, of two their mean.
 	MaxPriceAge time.Duration `koanf:"max_price_age"`
+	// MaxSpreadPercent is how far two prices may lie apart and still be believed; 0: any.
+	MaxSpreadPercent float64 `koanf:"max_spread_percent"`
+	// ChainOrder lists the sources of blocks (bitcoind, mempool), the preferred one first. The first one is used that has spoken within
+	// MaxChainAge and is not more than MaxBehindBlocks behind the other.
+	ChainOrder      []string      `koanf:"chain_order"`
+	MaxBehindBlocks uint64        `koanf:"max_behind_blocks"`
+	MaxChainAge     time.Duration `koanf:"max_chain_age"`
 }
 
 // DefaultConfig needs no key.
 func DefaultConfig() Config {
 	return Config{
 		Mempool: MempoolConfig{
-			Source: "mempool", StreamURL: "wss://mempool.space/api/v1/ws", RESTURL: "https://mempool.space/api",
+			Enabled: true, Source: "mempool", StreamURL: "wss://mempool.space/api/v1/ws", RESTURL: "https://mempool.space/api",
 			RefillBlocks: 4320, FeesEvery: time.Minute, CallEvery: 500 * time.Millisecond, StaleAfter: time.Minute,
 		},
+		Bitcoind: BitcoindConfig{Source: "bitcoind", PollEvery: 5 * time.Second, RefillBlocks: 4320, StaleAfter: time.Minute},
 		Coinbase: CoinbaseConfig{
-			Source: "coinbase", StreamURL: "wss://advanced-trade-ws.coinbase.com", RESTURL: "https://api.exchange.coinbase.com",
+			Enabled: true, Source: "coinbase", StreamURL: "wss://advanced-trade-ws.coinbase.com", RESTURL: "https://api.exchange.coinbase.com",
 			Product: "BTC-USD", StaleAfter: 15 * time.Second, CallEvery: 250 * time.Millisecond,
 		},
+		Kraken: KrakenConfig{
+			Enabled: true, Source: "kraken", StreamURL: "wss://ws.kraken.com/v2", Symbol: "BTC/USD", Channel: krakenTicker, StaleAfter: 15 * time.Second,
+		},
+		Luxor: LuxorConfig{
+			Source: "luxor", URL: "https://api.hashrateindex.com/v1/hashrateindex", Every: 5 * time.Minute, CallEvery: 15 * time.Second,
+		},
+		Braiins: BraiinsConfig{Enabled: true, Source: "braiins", URL: "https://insights.braiins.com/api/v1.0", Every: 10 * time.Minute},
+		CoinMetrics: CoinMetricsConfig{
+			Enabled: true, Source: "coinmetrics", URL: "https://community-api.coinmetrics.io/v4", From: "2020-01-01", Every: time.Hour,
+			CallEvery: 600 * time.Millisecond,
+		},
 		Calculator: CalculatorConfig{
-			Source: "hashpivot", WindowBlocks: 144, MinEvery: time.Second, MaxEvery: time.Minute, MaxPriceAge: 5 * time.Minute,
+			Source: "hashpivot", WindowBlocks: 144, MinEvery: time.Second, MaxEvery: time.Minute, MaxPriceAge: time.Minute, MaxSpreadPercent: 5,
+			ChainOrder: []string{chainBitcoind, chainMempool}, MaxBehindBlocks: 1, MaxChainAge: 15 * time.Minute,
 		},
 		HistoryFrom: "2016-07-01", HistoryEvery: time.Hour,
 	}
 }
 
-// Validate names the key that is wrong.
-func (c Config) Validate() error {
-	var errs []error
-	bad := func(key, format string, args ...any) {
-		errs = append(errs, fmt.Errorf("hashprice."+key+": "+format, args...))
-	}
-	text := func(key, v string) {
-		if strings.TrimSpace(v) == "" {
-			bad(key, "is empty; set it")
+// Names of the chain sources in the configuration.
+const (
+	chainBitcoind = "bitcoind"
+	chainMempool  = "mempool"
+)
+
+func (c BitcoindConfig) on() bool { return c.RPCURL != "" }
+func (c LuxorConfig) on() bool    { return c.Key != "" }
+
+// chainSources are the names on the events of the chain sources, in the configured order.
+func (c Config) chainSources() []string {
+	var out []string
+	for _, name := range c.Calculator.ChainOrder {
+		switch {
+		case name == chainBitcoind && c.Bitcoind.on():
+			out = append(out, c.Bitcoind.Source)
+		case name == chainMempool && c.Mempool.Enabled:
+			out = append(out, c.Mempool.Source)
 		}
 	}
-	text("mempool.source", c.Mempool.Source)
-	text("coinbase.source", c.Coinbase.Source)
-	text("calculator.source", c.Calculator.Source)
-	text("coinbase.product", c.Coinbase.Product)
-	for key, v := range map[string]string{"mempool.stream_url": c.Mempool.StreamURL, "coinbase.stream_url": c.Coinbase.StreamURL} {
-		if err := checkURL(v, "ws", "wss"); err != nil {
-			bad(key, "%v", err)
-		}
-	}
-	for key, v := range map[string]string{"mempool.rest_url": c.Mempool.RESTURL, "coinbase.rest_url": c.Coinbase.RESTURL} {
-		if err := checkURL(v, "http", "https"); err != nil {
-			bad(key, "%v", err)
-		}
-	}
-	for key, d := range map[string]time.Duration{
-		"mempool.stale_after": c.Mempool.StaleAfter, "coinbase.stale_after": c.Coinbase.StaleAfter, "mempool.fees_every": c.Mempool.FeesEvery,
-		"calculator.min_every": c.Calculator.MinEvery, "calculator.max_every": c.Calculator.MaxEvery,
-		"calculator.max_price_age": c.Calculator.MaxPriceAge, "history_every": c.HistoryEvery,
-	} {
-		if d <= 0 {
-			bad(key, "is %s; it must be above 0", d)
-		}
-	}
-	if c.Mempool.CallEvery < 0 || c.Coinbase.CallEvery < 0 {
-		bad("mempool.call_every", "must not be below 0, nor coinbase.call_every")
-	}
-	if c.Calculator.WindowBlocks < 1 || c.Calculator.WindowBlocks > retargetBlocks {
-		bad("calculator.window_blocks", "is %d; it must be 1 to %d", c.Calculator.WindowBlocks, retargetBlocks)
-	}
-	if c.Mempool.RefillBlocks < c.Calculator.WindowBlocks {
-		bad("mempool.refill_blocks", "is %d, below calculator.window_blocks (%d)", c.Mempool.RefillBlocks, c.Calculator.WindowBlocks)
-	}
-	if _, err := c.historyFrom(); err != nil {
-		bad("history_from", "%v", err)
-	}
-	return errors.Join(errs...)
+	return out
 }
 
 // historyFrom is the first day of history; zero for none.
@@ -143,7 +203,10 @@ func (c Config) historyFrom() (time.Time, error) {
 func checkURL(raw string, schemes ...string) error {
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" {
-		return fmt.Errorf("%q is not a URL; write %s://host/path", raw, schemes[len(schemes)-1])
+		return fmt.Errorf("it is not a URL; write %s://host/path", schemes[len(schemes)-1])
+	}
+	if u.User != nil {
+		return fmt.Errorf("it has a user in it; set user and password of their own, which are never logged")
 	}
 	for _, s := range schemes {
 		if u.Scheme == s {

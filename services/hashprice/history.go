@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/url"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/feed"
@@ -35,9 +36,13 @@ type history struct {
 	cb        CoinbaseConfig
 	retargets *retargets
 
-	// What was published, by day: the last word of each.
+	passed chan struct{} // closed once the history was read, or tried, for the first time
+	first  sync.Once
+
+	// What was published, by day: the last word of each. mempool and coinbase are nil where they are off.
 	bars  map[time.Time]*market.Bar
-	daily map[time.Time]*market.Hashprice
+	mu    sync.Mutex
+	daily map[time.Time]*market.Hashprice // guarded by mu: references compare with it
 }
 
 // restore reads back the bars and the daily hashprices that were published before.
@@ -45,18 +50,20 @@ func (h *history) restore(ctx context.Context, hist feed.History) error {
 	if hist == nil {
 		return nil
 	}
-	err := hist.Replay(ctx, market.Bars, h.coinbase.Source(), time.Time{}, func(ev market.Event, _ market.Place) error {
-		if b, ok := ev.(*market.Bar); ok && b.Symbol == h.cb.Product && b.Interval == market.Interval1d {
-			if old, ok := h.bars[b.EventTime.UTC()]; !ok || b.Rev >= old.Rev {
-				h.bars[b.EventTime.UTC()] = b
+	if h.coinbase != nil {
+		err := hist.Replay(ctx, market.Bars, h.coinbase.Source(), time.Time{}, func(ev market.Event, _ market.Place) error {
+			if b, ok := ev.(*market.Bar); ok && b.Symbol == h.cb.Product && b.Interval == market.Interval1d {
+				if old, ok := h.bars[b.EventTime.UTC()]; !ok || b.Rev >= old.Rev {
+					h.bars[b.EventTime.UTC()] = b
+				}
 			}
+			return nil
+		}, string(market.Interval1d), h.cb.Product)
+		if err != nil {
+			return fmt.Errorf("restore daily bars of %s: %w", h.coinbase.Source(), err)
 		}
-		return nil
-	}, string(market.Interval1d), h.cb.Product)
-	if err != nil {
-		return fmt.Errorf("restore daily bars of %s: %w", h.coinbase.Source(), err)
 	}
-	err = hist.Replay(ctx, market.Hashprices, h.calc.Source(), time.Time{}, func(ev market.Event, _ market.Place) error {
+	err := hist.Replay(ctx, market.Hashprices, h.calc.Source(), time.Time{}, func(ev market.Event, _ market.Place) error {
 		if p, ok := ev.(*market.Hashprice); ok && p.Method == methodDaily {
 			if old, ok := h.daily[p.EventTime.UTC()]; !ok || p.Rev >= old.Rev {
 				h.daily[p.EventTime.UTC()] = p
@@ -70,10 +77,18 @@ func (h *history) restore(ctx context.Context, hist feed.History) error {
 	return nil
 }
 
+// at is the daily hashprice of a UTC day; nil where there is none.
+func (h *history) at(d time.Time) *market.Hashprice {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.daily[d.UTC().Truncate(day)]
+}
+
 // run reads the history at once and then again as days end.
 func (h *history) run(ctx context.Context) error {
 	for {
 		err := h.once(ctx)
+		h.first.Do(func() { close(h.passed) })
 		switch {
 		case ctx.Err() != nil:
 			return nil
@@ -110,10 +125,17 @@ func (h *history) once(ctx context.Context) error {
 		h.retargets.set(nil)
 		return nil
 	}
-	list, err1 := h.readRetargets(ctx)
-	err2 := h.readBars(ctx)
-	var err3 error
-	if err1 == nil {
+	var err1, err2, err3 error
+	var list []retarget
+	if h.mempool == nil {
+		h.retargets.set(nil)
+	} else {
+		list, err1 = h.readRetargets(ctx)
+	}
+	if h.coinbase != nil {
+		err2 = h.readBars(ctx)
+	}
+	if h.mempool != nil && err1 == nil {
 		err3 = h.readDaily(ctx, list)
 	}
 	return errors.Join(err1, err2, err3)
@@ -244,8 +266,7 @@ func (h *history) readDaily(ctx context.Context, list []retarget) error {
 	if err != nil {
 		return err
 	}
-	in := dailyInputs{retargets: list, fees: fees, rewards: rewards, prices: prices, bars: h.bars,
-		mempool: h.mempool.Source(), coinbase: h.coinbase.Source()}
+	in := dailyInputs{retargets: list, fees: fees, rewards: rewards, prices: prices, bars: h.bars, mempool: h.mempool.Source(), coinbase: h.cb.Source}
 	skipped := 0
 	for d, last := h.from, h.lastDay(); !d.After(last); d = d.Add(day) {
 		if _, ok := fees[d]; !ok {
@@ -258,7 +279,7 @@ func (h *history) readDaily(ctx context.Context, list []retarget) error {
 			continue
 		}
 		p.RecvTime = resp.Recv
-		if old, ok := h.daily[d]; ok {
+		if old := h.at(d); old != nil {
 			if old.HashpriceUSD.Cmp(p.HashpriceUSD) == 0 && old.HashpriceBTC.Cmp(p.HashpriceBTC) == 0 && old.Height == p.Height {
 				continue
 			}
@@ -267,7 +288,9 @@ func (h *history) readDaily(ctx context.Context, list []retarget) error {
 		if _, err := h.calc.Emit(ctx, p, "history", nil); err != nil {
 			return sinkError{err}
 		}
+		h.mu.Lock()
 		h.daily[d] = p
+		h.mu.Unlock()
 	}
 	if skipped > 0 {
 		h.calc.Logger().Warn("days without a hashprice: an input is missing (debug log tells which)", "days", skipped)

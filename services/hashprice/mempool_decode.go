@@ -58,12 +58,16 @@ func decodeBlock(raw []byte, recv time.Time) (*market.Block, error) {
 	if w.Extras.Pool != nil {
 		b.Pool = w.Extras.Pool.Name
 	}
-	// One block with a wild height would be our tip, and every true block below it old. Ten minutes a block are the chain's mean, five its
-	// limit by far.
+	return b, plausibleHeight(b)
+}
+
+// plausibleHeight refuses a block that the chain cannot have yet: one with a wild height would be our tip, and every true block below it old.
+// Ten minutes a block are the chain's mean, five its limit by far.
+func plausibleHeight(b *market.Block) error {
 	if most := b.EventTime.Sub(genesis()) / (5 * time.Minute); b.Height > uint64(max(most, 0)) {
-		return nil, &feed.Malformed{Reason: market.ReasonValue, Err: fmt.Errorf("height %d cannot be reached by %s", b.Height, b.EventTime.Format(time.DateOnly))}
+		return &feed.Malformed{Reason: market.ReasonValue, Err: fmt.Errorf("height %d cannot be reached by %s", b.Height, b.EventTime.Format(time.DateOnly))}
 	}
-	return b, nil
+	return nil
 }
 
 // genesis is when the chain began.

@@ -3,9 +3,8 @@ package hashprice
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/hashpivot/hashpivot/pkg/feed"
 	"github.com/hashpivot/hashpivot/pkg/market"
@@ -14,80 +13,55 @@ import (
 // blocksKnown is how far back published blocks are read to restore the chain: longer than keepBlocks takes.
 const blocksKnown = 45 * day
 
-// Run runs the service until ctx ends, or, with StopAtEnd, until the upstreams have no more. Everything published is flushed then.
+// blockSkew is how far ahead of our clock a block's time may be: it is its miner's, who may be two hours ahead by the rules of the network.
+const blockSkew = 2*time.Hour + time.Minute
+
+// service is what Run puts together.
+type service struct {
+	cfg  Config
+	deps feed.Deps
+
+	calc       *calculator
+	hist       *history
+	parts      []feed.Part
+	restores   []func(ctx context.Context) error
+	absences   []*feed.Feed
+	closers    []func()
+	retargets  *retargets
+	references *http.Client
+}
+
+// Run runs the service until ctx ends, or, with StopAtEnd, until the upstreams have no more. Everything published is flushed then. An
+// upstream that refuses us ends alone; its error is returned when the others have ended.
 func Run(ctx context.Context, cfg Config, deps feed.Deps) error {
 	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("configure hashprice service: %w", err)
 	}
-	from, err := cfg.historyFrom()
-	if err != nil {
-		return err
-	}
 	if cfg.StopAtEnd {
 		cfg.Mempool.CallEvery, cfg.Coinbase.CallEvery = 0, 0 // a recording has no rate limit
 	}
-	mc := deps.Config(cfg.Mempool.Source)
-	// A block's time is its miner's, who may be two hours ahead by the rules of the network.
-	mc.FutureSkew = 2*time.Hour + time.Minute
-	mem, err := feed.New(mc)
-	if err != nil {
+	s := &service{cfg: cfg, deps: deps, retargets: newRetargets()}
+	defer func() {
+		for _, c := range s.closers {
+			c()
+		}
+	}()
+	if err := s.build(); err != nil {
 		return err
 	}
-	cb, err := feed.New(deps.Config(cfg.Coinbase.Source))
-	if err != nil {
-		return err
-	}
-	calcFeed, err := feed.New(deps.Config(cfg.Calculator.Source))
-	if err != nil {
-		return err
-	}
-
-	blocks := newChain()
-	rts := newRetargets()
-	liveREST, memREST := newCaller(mem, cfg.Mempool.CallEvery), newCaller(mem, cfg.Mempool.CallEvery)
-	cbREST := newCaller(cb, cfg.Coinbase.CallEvery)
-	defer liveREST.close()
-	defer memREST.close()
-	defer cbREST.close()
-	hist := &history{
-		from: from, every: cfg.HistoryEvery, stopAtEnd: cfg.StopAtEnd, mempool: mem, coinbase: cb, calc: calcFeed,
-		memREST: memREST, cbREST: cbREST, memURL: cfg.Mempool.RESTURL, cb: cfg.Coinbase, retargets: rts,
-		bars: map[time.Time]*market.Bar{}, daily: map[time.Time]*market.Hashprice{},
-	}
-	if err := restore(ctx, deps, mem, cb, calcFeed, blocks, hist); err != nil {
+	if err := s.restore(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
 	}
-	if !cfg.StopAtEnd { // a recording is not missed while nobody plays it
-		for _, f := range []*feed.Feed{mem, cb} {
-			if err := noteAbsence(ctx, f, deps.History); err != nil {
-				if ctx.Err() != nil {
-					return nil
-				}
-				return err
-			}
-		}
-	}
-	calc := newCalculator(cfg.Calculator, calcFeed)
-	net := &network{
-		cfg: cfg.Mempool, stopAtEnd: cfg.StopAtEnd, window: cfg.Calculator.WindowBlocks, f: mem, rest: liveREST, chain: blocks, retargets: rts,
-		onTip: calc.onTip,
-	}
-	price := &spot{cfg: cfg.Coinbase, stopAtEnd: cfg.StopAtEnd, f: cb, onPrice: calc.onPrice}
 
 	// The calculator has no end of its own: it runs as long as what it computes from.
 	calcCtx, stopCalc := context.WithCancel(ctx)
 	defer stopCalc()
 	calcDone := make(chan error, 1)
-	go func() { calcDone <- calc.run(calcCtx) }()
-
-	g, gctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return net.run(gctx) })
-	g.Go(func() error { return price.run(gctx) })
-	g.Go(func() error { return hist.run(gctx) })
-	err = g.Wait()
+	go func() { calcDone <- s.calc.run(calcCtx) }()
+	err := feed.Together(ctx, deps.Logger, s.parts...)
 	stopCalc()
 	if cerr := <-calcDone; err == nil && ctx.Err() == nil {
 		err = cerr
@@ -103,32 +77,210 @@ func Run(ctx context.Context, cfg Config, deps feed.Deps) error {
 	return err
 }
 
-// restore reads back what was published before, so that nothing is told twice and revisions go on where they were.
-func restore(ctx context.Context, deps feed.Deps, mem, cb, calc *feed.Feed, blocks *chain, hist *history) error {
-	if err := mem.Restore(ctx, time.Time{}, market.Network); err != nil {
+// build makes the parts that are on.
+func (s *service) build() error {
+	calcFeed, err := feed.New(s.deps.Config(s.cfg.Calculator.Source))
+	if err != nil {
 		return err
 	}
-	// Ticks have no history that could tell them again: the last minutes are enough.
-	if err := cb.Restore(ctx, cb.Now().Add(-10*time.Minute), market.Network); err != nil {
+	s.calc = newCalculator(s.cfg.Calculator, s.cfg.chainSources(), calcFeed)
+	from, err := s.cfg.historyFrom()
+	if err != nil {
 		return err
 	}
-	if err := calc.Restore(ctx, calc.Now()); err != nil { // its ledger only; history keeps the values itself
-		return err
+	s.hist = &history{
+		from: from, every: s.cfg.HistoryEvery, stopAtEnd: s.cfg.StopAtEnd, calc: calcFeed, memURL: s.cfg.Mempool.RESTURL, cb: s.cfg.Coinbase,
+		retargets: s.retargets, passed: make(chan struct{}),
+		bars: map[time.Time]*market.Bar{}, daily: map[time.Time]*market.Hashprice{},
 	}
-	if err := hist.restore(ctx, deps.History); err != nil {
-		return err
+	for _, add := range []func() error{s.mempool, s.bitcoind, s.coinbase, s.kraken, s.published} {
+		if err := add(); err != nil {
+			return err
+		}
 	}
-	if deps.History == nil {
+	s.restores = append(s.restores, func(ctx context.Context) error {
+		// Its ledger, and the differences, so that none is told twice; history keeps the daily values itself and the live ones are not needed.
+		if err := calcFeed.Restore(ctx, time.Time{}, market.Signals); err != nil {
+			return err
+		}
+		return s.hist.restore(ctx, s.deps.History)
+	})
+	s.parts = append(s.parts, feed.Part{Name: "history", Run: s.hist.run})
+	return nil
+}
+
+func (s *service) caller(f *feed.Feed, every time.Duration) *caller {
+	c := newCaller(f, every)
+	s.closers = append(s.closers, c.close)
+	return c
+}
+
+// chainFeed makes the feed and the chain of a source of blocks.
+func (s *service) chainFeed(source string, refill int, from string) (*feed.Feed, *linker, error) {
+	cfg := s.deps.Config(source)
+	cfg.FutureSkew = blockSkew
+	f, err := feed.New(cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	c := newChain()
+	s.restores = append(s.restores, func(ctx context.Context) error { return restoreChain(ctx, f, c, s.deps.History) })
+	s.absences = append(s.absences, f)
+	return f, &linker{f: f, chain: c, from: from, window: s.cfg.Calculator.WindowBlocks, refill: refill, onTip: s.calc.onTip}, nil
+}
+
+func (s *service) mempool() error {
+	if !s.cfg.Mempool.Enabled {
 		return nil
 	}
-	err := deps.History.Replay(ctx, market.Network, mem.Source(), mem.Now().Add(-blocksKnown), func(ev market.Event, _ market.Place) error {
+	f, l, err := s.chainFeed(s.cfg.Mempool.Source, s.cfg.Mempool.RefillBlocks, mempoolWS)
+	if err != nil {
+		return err
+	}
+	n := &network{
+		cfg: s.cfg.Mempool, stopAtEnd: s.cfg.StopAtEnd, f: f, rest: s.caller(f, s.cfg.Mempool.CallEvery), chain: l.chain, links: l, retargets: s.retargets,
+		onAlive: s.calc.onAlive,
+	}
+	l.page = n.page
+	s.hist.mempool, s.hist.memREST = f, s.caller(f, s.cfg.Mempool.CallEvery)
+	s.parts = append(s.parts, feed.Part{Name: s.cfg.Mempool.Source, Run: n.run})
+	return nil
+}
+
+func (s *service) bitcoind() error {
+	if !s.cfg.Bitcoind.on() {
+		return nil
+	}
+	f, l, err := s.chainFeed(s.cfg.Bitcoind.Source, s.cfg.Bitcoind.RefillBlocks, bitcoindRPC)
+	if err != nil {
+		return err
+	}
+	n := &node{cfg: s.cfg.Bitcoind, f: f, rpc: newCoreRPC(s.cfg.Bitcoind), chain: l.chain, links: l, onAlive: s.calc.onAlive}
+	l.page, l.onBlock = n.page, n.retarget
+	s.closers = append(s.closers, n.rpc.close)
+	s.parts = append(s.parts, feed.Part{Name: s.cfg.Bitcoind.Source, Run: n.run})
+	return nil
+}
+
+// tickFeed makes the feed of a source of prices. Ticks have no history that could tell them again: the last minutes are enough to restore.
+func (s *service) tickFeed(source string) (*feed.Feed, error) {
+	f, err := feed.New(s.deps.Config(source))
+	if err != nil {
+		return nil, err
+	}
+	s.restores = append(s.restores, func(ctx context.Context) error {
+		return f.Restore(ctx, f.Now().Add(-10*time.Minute), market.Network)
+	})
+	s.absences = append(s.absences, f)
+	return f, nil
+}
+
+func (s *service) coinbase() error {
+	if !s.cfg.Coinbase.Enabled {
+		return nil
+	}
+	f, err := s.tickFeed(s.cfg.Coinbase.Source)
+	if err != nil {
+		return err
+	}
+	c := &spot{cfg: s.cfg.Coinbase, stopAtEnd: s.cfg.StopAtEnd, f: f, onPrice: s.calc.onPrice}
+	s.hist.coinbase, s.hist.cbREST = f, s.caller(f, s.cfg.Coinbase.CallEvery)
+	s.parts = append(s.parts, feed.Part{Name: s.cfg.Coinbase.Source, Run: c.run})
+	return nil
+}
+
+func (s *service) kraken() error {
+	if !s.cfg.Kraken.Enabled {
+		return nil
+	}
+	f, err := s.tickFeed(s.cfg.Kraken.Source)
+	if err != nil {
+		return err
+	}
+	k := &kraken{cfg: s.cfg.Kraken, f: f, onPrice: s.calc.onPrice}
+	s.parts = append(s.parts, feed.Part{Name: s.cfg.Kraken.Source, Run: k.run})
+	return nil
+}
+
+// published makes the references that are on.
+func (s *service) published() error {
+	add := func(name, source string, every, keep time.Duration) (*reference, error) {
+		f, err := feed.New(s.deps.Config(source))
+		if err != nil {
+			return nil, err
+		}
+		if s.references == nil {
+			s.references = &http.Client{Timeout: time.Minute, Transport: http.DefaultTransport.(*http.Transport).Clone()}
+			s.closers = append(s.closers, s.references.CloseIdleConnections)
+		}
+		r := &reference{name: name, f: f, every: every, keep: keep, calc: s.calc.f, ours: s.calc.at}
+		s.restores = append(s.restores, func(ctx context.Context) error { return r.restore(ctx, s.deps.History) })
+		s.absences = append(s.absences, f)
+		s.parts = append(s.parts, feed.Part{Name: source, Run: r.run})
+		return r, nil
+	}
+	if c := s.cfg.Luxor; c.on() {
+		r, err := add("luxor", c.Source, c.Every, time.Hour)
+		if err != nil {
+			return err
+		}
+		r.poll, r.history = luxor(c, r, s.references), true
+	}
+	if c := s.cfg.Braiins; c.Enabled {
+		r, err := add("braiins", c.Source, c.Every, 0)
+		if err != nil {
+			return err
+		}
+		r.poll = braiins(c, r, s.references)
+	}
+	if c := s.cfg.CoinMetrics; c.Enabled {
+		r, err := add("coinmetrics", c.Source, c.Every, 3*day)
+		if err != nil {
+			return err
+		}
+		if r.first, err = time.Parse(time.DateOnly, c.From); err != nil {
+			return err
+		}
+		r.poll, r.history, r.ours, r.after = coinMetrics(c, r, s.references), true, s.hist.at, s.hist.passed
+	}
+	return nil
+}
+
+// restore reads back what was published before, so that nothing is told twice and revisions go on where they were, and writes down that we
+// were away.
+func (s *service) restore(ctx context.Context) error {
+	for _, r := range s.restores {
+		if err := r(ctx); err != nil {
+			return err
+		}
+	}
+	if s.cfg.StopAtEnd { // a recording is not missed while nobody plays it
+		return nil
+	}
+	for _, f := range s.absences {
+		if err := noteAbsence(ctx, f, s.deps.History); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restoreChain reads back a source's blocks.
+func restoreChain(ctx context.Context, f *feed.Feed, c *chain, hist feed.History) error {
+	if err := f.Restore(ctx, time.Time{}, market.Network); err != nil {
+		return err
+	}
+	if hist == nil {
+		return nil
+	}
+	err := hist.Replay(ctx, market.Network, f.Source(), f.Now().Add(-blocksKnown), func(ev market.Event, _ market.Place) error {
 		if b, ok := ev.(*market.Block); ok {
-			blocks.restore(b)
+			c.restore(b)
 		}
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("restore blocks of %s: %w", mem.Source(), err)
+		return fmt.Errorf("restore blocks of %s: %w", f.Source(), err)
 	}
 	return nil
 }

@@ -61,6 +61,7 @@ func start(t *testing.T, mc mempool.Config, cc coinbase.Config) *sims {
 	cfg.Coinbase.StreamURL = "ws" + strings.TrimPrefix(cs.URL, "http")
 	cfg.Coinbase.RESTURL = cs.URL
 	cfg.Mempool.CallEvery, cfg.Coinbase.CallEvery = 0, 0
+	cfg.Kraken.Enabled, cfg.Braiins.Enabled, cfg.CoinMetrics.Enabled = false, false, false // tests of theirs turn them on
 	cfg.Calculator.MinEvery, cfg.Calculator.MaxEvery = 5*time.Millisecond, 200*time.Millisecond
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
@@ -68,8 +69,8 @@ func start(t *testing.T, mc mempool.Config, cc coinbase.Config) *sims {
 	return &sims{m, c, cfg}
 }
 
-// run runs the service until stop is called, which waits for it and fails the test on an error.
-func run(t *testing.T, cfg Config, mem *feedtest.Memory) (stop func()) {
+// runService runs the service until stop is called, which waits for it and fails the test on an error.
+func runService(t *testing.T, cfg Config, mem *feedtest.Memory) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -124,10 +125,10 @@ func live(h *market.Hashprice) bool { return h.Method == methodLive }
 
 func TestPublishesEverythingOfTheNetwork(t *testing.T) {
 	mc := fast()
-	mc.BlockEvery, mc.HistoryDays, mc.Origin = 0, 20, time.Time{}
+	mc.BlockEvery, mc.HistoryDays, mc.Origin = 0, 20, time.Now().Add(-24*time.Hour) // no halving near
 	s := start(t, mc, ticks())
 	mem := feedtest.NewMemory()
-	stop := run(t, s.cfg, mem)
+	stop := runService(t, s.cfg, mem)
 	wait(t, mem, "every kind of event", func(evs []market.Event) bool {
 		return count[*market.Block](evs, nil) >= 144 && count[*market.Fees](evs, nil) > 0 && count[*market.BTCPrice](evs, nil) > 5 &&
 			count[*market.Difficulty](evs, nil) > 0 && count[*market.Bar](evs, nil) > 30 &&
@@ -174,7 +175,7 @@ func TestFillsTheHoleOfADrop(t *testing.T) {
 	s := start(t, fast(), ticks())
 	s.cfg.HistoryFrom = ""
 	mem := feedtest.NewMemory()
-	stop := run(t, s.cfg, mem)
+	stop := runService(t, s.cfg, mem)
 	wait(t, mem, "a live hashprice", func(evs []market.Event) bool { return count(evs, live) > 0 })
 	before := mem.Len()
 	s.mempool.Mute(true)
@@ -193,7 +194,7 @@ func TestTearsAMuteFeedDown(t *testing.T) {
 	s.cfg.HistoryFrom = ""
 	s.cfg.Mempool.StaleAfter, s.cfg.Coinbase.StaleAfter = 300*time.Millisecond, 300*time.Millisecond
 	mem := feedtest.NewMemory()
-	stop := run(t, s.cfg, mem)
+	stop := runService(t, s.cfg, mem)
 	wait(t, mem, "a live hashprice", func(evs []market.Event) bool { return count(evs, live) > 0 })
 	s.mempool.Mute(true)
 	s.coinbase.Mute(true)
@@ -215,7 +216,7 @@ func TestGoesOnAfterBadInput(t *testing.T) {
 	s := start(t, fast(), ticks())
 	s.cfg.HistoryFrom = ""
 	mem := feedtest.NewMemory()
-	stop := run(t, s.cfg, mem)
+	stop := runService(t, s.cfg, mem)
 	wait(t, mem, "a live hashprice", func(evs []market.Event) bool { return count(evs, live) > 0 })
 	huge := []byte(`{"blocks":"` + strings.Repeat("x", 5<<20) + `"}`)
 	for _, x := range []struct {
@@ -261,7 +262,7 @@ func TestReconnectsOnASequenceGap(t *testing.T) {
 	s := start(t, fast(), ticks())
 	s.cfg.HistoryFrom = ""
 	mem := feedtest.NewMemory()
-	run(t, s.cfg, mem)
+	runService(t, s.cfg, mem)
 	isPrice := func(p *market.BTCPrice) bool { return p.Source == "sim-coinbase" }
 	wait(t, mem, "prices", func(evs []market.Event) bool { return count(evs, isPrice) > 3 })
 	s.coinbase.SkipSequence()
@@ -277,7 +278,7 @@ func TestTellsAReorganisationAsRevisions(t *testing.T) {
 	s := start(t, fast(), ticks())
 	s.cfg.HistoryFrom = ""
 	mem := feedtest.NewMemory()
-	stop := run(t, s.cfg, mem)
+	stop := runService(t, s.cfg, mem)
 	wait(t, mem, "a live hashprice", func(evs []market.Event) bool { return count(evs, live) > 0 })
 	s.mempool.Reorg(5) // the newest may be found and not pushed yet: then it is new to us, not revised
 	wait(t, mem, "revised blocks", func(evs []market.Event) bool {
@@ -294,7 +295,7 @@ func TestTellsAReorganisationAsRevisions(t *testing.T) {
 	// The revision goes on after a restart.
 	n := mem.Len()
 	s.mempool.Reorg(12)
-	stop = run(t, s.cfg, mem)
+	stop = runService(t, s.cfg, mem)
 	wait(t, mem, "revisions after the restart", func(evs []market.Event) bool {
 		return count(evs[n:], func(b *market.Block) bool { return b.Rev >= 1 }) >= 1 && count(evs[n:], live) > 0
 	})
@@ -316,7 +317,7 @@ func TestRestartFillsWhatWasMissedAndDoublesNothing(t *testing.T) {
 	s := start(t, fast(), ticks())
 	s.cfg.HistoryFrom = ""
 	mem := feedtest.NewMemory()
-	stop := run(t, s.cfg, mem)
+	stop := runService(t, s.cfg, mem)
 	wait(t, mem, "a live hashprice", func(evs []market.Event) bool { return count(evs, live) > 0 })
 	stop()
 	n := mem.Len()
@@ -328,7 +329,7 @@ func TestRestartFillsWhatWasMissedAndDoublesNothing(t *testing.T) {
 	for deadline := time.Now().Add(10 * time.Second); s.mempoolTip(t) < last+12 && time.Now().Before(deadline); {
 		<-time.After(50 * time.Millisecond)
 	}
-	stop = run(t, s.cfg, mem)
+	stop = runService(t, s.cfg, mem)
 	wait(t, mem, "the missed blocks", func(evs []market.Event) bool {
 		return count(evs[n:], func(b *market.Block) bool { return b.Backfill && b.Height > last }) >= 3 && count(evs[n:], live) > 0
 	})
@@ -373,7 +374,7 @@ func TestSurvivesHTTPFaults(t *testing.T) {
 	s.coinbase.Faults().Order(1, fault500())
 	s.coinbase.Faults().Order(1, garbage())
 	mem := feedtest.NewMemory()
-	run(t, s.cfg, mem)
+	runService(t, s.cfg, mem)
 	wait(t, mem, "live and daily hashprice in spite of the faults", func(evs []market.Event) bool {
 		return count(evs, live) > 0 && count(evs, func(h *market.Hashprice) bool { return h.Method == methodDaily }) > 10 &&
 			count[*market.Bar](evs, nil) > 30

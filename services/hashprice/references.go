@@ -1,0 +1,110 @@
+package hashprice
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/hashpivot/hashpivot/pkg/feed"
+	"github.com/hashpivot/hashpivot/pkg/market"
+)
+
+// pacer holds calls apart.
+type pacer struct {
+	every time.Duration
+	next  time.Time
+}
+
+func (p *pacer) wait(ctx context.Context) error {
+	if d := time.Until(p.next); d > 0 {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(d):
+		}
+	}
+	p.next = time.Now().Add(p.every)
+	return nil
+}
+
+// luxorSpans are the spans that Luxor serves with their finest bucket of the basic plans, shortest first.
+var luxorSpans = []struct {
+	reach        time.Duration
+	span, bucket string
+}{
+	{day, "1D", "5m"}, {7 * day, "7D", "1H"}, {30 * day, "1M", "1H"}, {90 * day, "3M", "1H"}, {365 * day, "1Y", "6H"},
+}
+
+// luxor polls the published index. After an absence it asks for the span that covers it, which has coarser buckets the longer it is.
+func luxor(cfg LuxorConfig, r *reference, client *http.Client) func(context.Context, time.Time) ([]*market.Hashprice, error) {
+	pace := pacer{every: cfg.CallEvery}
+	return func(ctx context.Context, since time.Time) ([]*market.Hashprice, error) {
+		x := luxorSpans[0]
+		for i := 0; i+1 < len(luxorSpans) && !since.IsZero() && r.f.Now().Sub(since) > luxorSpans[i].reach; i++ {
+			x = luxorSpans[i+1]
+		}
+		if err := pace.wait(ctx); err != nil {
+			return nil, err
+		}
+		const path = "/hashprice"
+		q := url.Values{"span": {x.span}, "bucket": {x.bucket}, "currency": {"USD"}, "hashunit": {"PHS"}}
+		got, err := get(ctx, r, client, feed.Request{
+			URL: cfg.URL + path + "?" + q.Encode(), Header: http.Header{"X-Hi-Api-Key": {cfg.Key.Reveal()}},
+		}, path, decodeLuxor)
+		if err != nil {
+			return nil, err
+		}
+		slices.SortStableFunc(got, func(a, b *market.Hashprice) int { return a.EventTime.Compare(b.EventTime) })
+		for _, p := range got {
+			p.Backfill = p.RecvTime.Sub(p.EventTime) > 2*cfg.Every+10*time.Minute
+		}
+		return got, nil
+	}
+}
+
+// braiins polls the published figure; the client follows its redirect.
+func braiins(cfg BraiinsConfig, r *reference, client *http.Client) func(context.Context, time.Time) ([]*market.Hashprice, error) {
+	return func(ctx context.Context, _ time.Time) ([]*market.Hashprice, error) {
+		const path = "/hashrate-stats"
+		return get(ctx, r, client, feed.Request{URL: cfg.URL + path}, path, decodeBraiins)
+	}
+}
+
+// coinPages bounds the pages of one poll: a thousand days each, more than bitcoin has.
+const coinPages = 50
+
+// coinMetrics reads the daily figures page by page.
+func coinMetrics(cfg CoinMetricsConfig, r *reference, client *http.Client) func(context.Context, time.Time) ([]*market.Hashprice, error) {
+	pace := pacer{every: cfg.CallEvery}
+	return func(ctx context.Context, since time.Time) ([]*market.Hashprice, error) {
+		const path = "/timeseries/asset-metrics"
+		q := url.Values{
+			"assets": {"btc"}, "metrics": {"HashRate,IssTotUSD,FeeTotNtv,PriceUSD"}, "frequency": {"1d"}, "page_size": {"1000"},
+			"start_time": {since.UTC().Format(time.DateOnly)}, "paging_from": {"start"},
+		}
+		var out []*market.Hashprice
+		seen := map[string]bool{}
+		for range coinPages {
+			if err := pace.wait(ctx); err != nil {
+				return nil, err
+			}
+			page, err := get(ctx, r, client, feed.Request{URL: cfg.URL + path + "?" + q.Encode()}, path, decodeCoinMetrics)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, page.days...)
+			if page.next == "" {
+				return out, nil
+			}
+			if seen[page.next] {
+				return nil, fmt.Errorf("read pages of %s: the token of a page comes again", r.name)
+			}
+			seen[page.next] = true
+			q.Set("next_page_token", page.next)
+		}
+		return nil, fmt.Errorf("read pages of %s: more than %d", r.name, coinPages)
+	}
+}
