@@ -60,6 +60,8 @@ func (s *simulators) point(cfg *config) error {
 	h := &cfg.Hashprice
 	h.Mempool.Source, h.Coinbase.Source, h.Calculator.Source, h.StopAtEnd = prefix+"mempool", prefix+"coinbase", prefix+"hashpivot", recorded
 	h.Mempool.StreamURL, h.Mempool.RESTURL, h.Coinbase.StreamURL, h.Coinbase.RESTURL = u.MempoolWS, u.MempoolREST, u.CoinbaseWS, u.CoinbaseREST
+	h.Kraken.Enabled, h.Braiins.Enabled, h.CoinMetrics.Enabled = false, false, false // no simulated run asks the real ones
+	h.Bitcoind.RPCURL, h.Luxor.Key = "", ""
 	// Nobody bans a client of one's own simulator.
 	h.Mempool.CallEvery, h.Coinbase.CallEvery = time.Millisecond, time.Millisecond
 
