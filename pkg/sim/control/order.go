@@ -35,6 +35,8 @@ const (
 	Body      = "body"
 	Truncate  = "truncate"
 	HugeBody  = "huge-body"
+	GzipBomb  = "gzip-bomb"
+	Nested    = "nested"
 	SlowBody  = "slow-body"
 	Stall     = "stall"
 	PageLoop  = "page-loop"
@@ -133,7 +135,10 @@ func (o Order) Check() error {
 	case o.Times > 0 && o.For > 0:
 		return fmt.Errorf("order %s: give times or for, not both", o.Fault)
 	case o.Status != 0 && (o.Status < 200 || o.Status > 599):
-		return fmt.Errorf("order %s: status %s is not from 200 to 599", o.Fault, strconv.Itoa(o.Status))
+		return fmt.Errorf("order %s: status %d is not from 200 to 599", o.Fault, o.Status)
 	}
 	return nil
 }
+
+// HTTPStatus is Status as text.
+func (o Order) HTTPStatus() string { return strconv.Itoa(o.Status) }

@@ -55,8 +55,8 @@ var httpFaults = []control.Fault{
 	{Name: control.Body, Does: "answers 200 with body"},
 	{Name: control.Truncate, Does: "cuts the connection in the middle of the true answer"},
 	{Name: control.HugeBody, Does: "answers with 64 MiB"},
-	{Name: gzipBomb, Does: "answers with 1 GiB in 1 MiB of gzip"},
-	{Name: nested, Does: "answers with a million nested arrays"},
+	{Name: control.GzipBomb, Does: "answers with 1 GiB in 1 MiB of gzip"},
+	{Name: control.Nested, Does: "answers with a million nested arrays"},
 	{Name: control.SlowBody, Does: "sends the true answer in ten pieces, delay (1s) apart"},
 	{Name: control.Stall, Does: "takes the request and never answers"},
 }
@@ -65,11 +65,6 @@ var pageFaults = []control.Fault{
 	{Name: control.PageLoop, Does: "each page names itself as the next one"},
 	{Name: control.PageFlood, Does: "there is always another page"},
 }
-
-const (
-	gzipBomb = "gzip-bomb"
-	nested   = "nested"
-)
 
 // order takes an order of a generic fault; false: it is none.
 func (f *Faults) order(o control.Order, errorBody string) bool {
@@ -81,7 +76,7 @@ func (f *Faults) order(o control.Order, errorBody string) bool {
 		}
 	case control.PageLoop, control.PageFlood:
 		x = standing(o)
-	case control.Status, control.HTML, control.Body, control.Truncate, control.HugeBody, gzipBomb, nested, control.SlowBody, control.Stall:
+	case control.Status, control.HTML, control.Body, control.Truncate, control.HugeBody, control.GzipBomb, control.Nested, control.SlowBody, control.Stall:
 	default:
 		return false
 	}
@@ -192,7 +187,7 @@ func serveOrder(w http.ResponseWriter, r *http.Request, o control.Order, h http.
 	case control.ErrorBody, control.Body:
 		w.Header().Set("Content-Type", "application/json")
 		writeOrder(w, o, http.StatusOK)
-	case nested:
+	case control.Nested:
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, strings.Repeat("[", 1_000_000))
 	case control.HugeBody:
@@ -202,7 +197,7 @@ func serveOrder(w http.ResponseWriter, r *http.Request, o control.Order, h http.
 				return
 			}
 		}
-	case gzipBomb:
+	case control.GzipBomb:
 		w.Header().Set("Content-Encoding", "gzip")
 		bomb := bomb()
 		for range 64 { // a stream of members is one stream
