@@ -84,7 +84,7 @@ type IndexConfig struct {
 // DefaultConfig needs no key.
 func DefaultConfig() Config {
 	up := func(source, url string, every time.Duration) UpstreamConfig {
-		return UpstreamConfig{Enabled: source == "vast", Source: source, URL: url, PollEvery: every}
+		return UpstreamConfig{Enabled: true, Source: source, URL: url, PollEvery: every}
 	}
 	return Config{
 		Vast: VastConfig{

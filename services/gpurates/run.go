@@ -84,6 +84,18 @@ func (s *service) upstreams(ctx context.Context) error {
 			up.refused = vastRefused
 			p = newPoller(up, s.cfg, f, s.board, l, vastLists(s.cfg.Vast, f, client)...)
 			hist = &medians{cfg: s.cfg.Vast, stopAtEnd: s.cfg.StopAtEnd, f: f, client: client, from: from, told: map[string]*market.Rate{}}
+		case "runpod":
+			p = newPoller(up, s.cfg, f, s.board, l, runpodList(s.cfg.RunPod, client))
+		case "lambda":
+			p = newPoller(up, s.cfg, f, s.board, l, lambdaList(s.cfg.Lambda, client))
+		case "shadeform":
+			p = newPoller(up, s.cfg, f, s.board, l, shadeformList(s.cfg.Shadeform, client))
+		case "prime_intellect":
+			p = newPoller(up, s.cfg, f, s.board, l, primeList(s.cfg.PrimeIntellect, client))
+		case "akash":
+			p = newPoller(up, s.cfg, f, s.board, l, akashList(s.cfg.Akash, client))
+		case "azure":
+			p = newPoller(up, s.cfg, f, s.board, l, azureList(s.cfg.Azure, client))
 		default:
 			return fmt.Errorf("run gpurates service: upstream %s is not known", u.key)
 		}

@@ -31,6 +31,12 @@ type clock struct {
 	at time.Time
 }
 
+func (c *clock) add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+}
+
 func (c *clock) peek() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
