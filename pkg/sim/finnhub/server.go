@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/session"
+	"github.com/hashpivot/hashpivot/pkg/sim/control"
 	"github.com/hashpivot/hashpivot/pkg/sim/internal/wire"
 	"github.com/hashpivot/hashpivot/pkg/sim/tape"
 	"github.com/hashpivot/hashpivot/pkg/sim/world"
@@ -49,6 +50,7 @@ type Server struct {
 	stop   context.CancelFunc
 	wg     sync.WaitGroup
 	done   atomic.Int64 // the newest bucket that was sent
+	clock  *wire.Clock
 
 	mu    sync.Mutex
 	calls []time.Time // of the last minute
@@ -71,9 +73,8 @@ func New(cfg Config) (*Server, error) {
 	if cfg.RequestsPerMinute == 0 {
 		cfg.RequestsPerMinute = 60
 	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
+	clock := wire.NewClock(cfg.Now)
+	cfg.Now = clock.Now
 	g, err := tape.New(cfg.World, cfg.Tape)
 	if err != nil {
 		return nil, fmt.Errorf("make finnhub simulator: %w", err)
@@ -82,7 +83,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make finnhub simulator: %w", err)
 	}
-	s := &Server{cfg: cfg, tape: g, cal: cal, hub: wire.NewHub()}
+	s := &Server{cfg: cfg, tape: g, cal: cal, hub: wire.NewHub(), clock: clock}
 	s.done.Store(tape.BucketOf(cfg.Now()) - 1)
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
@@ -119,6 +120,21 @@ func (s *Server) Mute(on bool) { s.hub.Mute(on) }
 
 // Faults are the HTTP faults to order.
 func (s *Server) Faults() *wire.Faults { return &s.faults }
+
+// Target takes orders of faults.
+func (s *Server) Target() control.Target {
+	return &wire.Target{
+		Hub: s.hub, HTTP: &s.faults, Clock: s.clock, Error: `{"error":"API limit reached. Please try again later. Remaining Limit: 0"}`,
+		Wrong: `{"data":[{"c":7,"p":"x","s":5,"t":"then","v":[]}],"type":"trade"}`,
+		Own: []wire.Own{{Name: "error", Does: "sends the venue's error with body as its text", Order: func(o control.Order) error {
+			text, err := json.Marshal(map[string]string{"type": "error", "msg": o.Body})
+			if err == nil {
+				s.hub.Inject(text, false)
+			}
+			return err
+		}}},
+	}
+}
 
 // client is the state of one connection.
 type client struct {
@@ -176,7 +192,7 @@ func (s *Server) run(ctx context.Context) {
 		case <-tick.C:
 			newest := tape.BucketOf(s.cfg.Now()) - 1
 			b := s.done.Load() + 1
-			if newest-b > catchUp {
+			if newest-b > catchUp || b-newest > catchUp { // the clock was set, or the machine slept
 				s.DropAll()
 				b = newest
 			}

@@ -210,7 +210,13 @@ func (s *Server) page(r *http.Request, x span, rows func(b int64) []row) []byte 
 		}
 	}
 	body := fmt.Appendf(nil, `{"status":"OK","request_id":%q`, requestID)
-	if full {
+	loop, flood := s.faults.Paging()
+	switch {
+	case loop:
+		body = fmt.Appendf(body, `,"next_url":"http://%s%s"`, r.Host, r.URL.RequestURI())
+	case flood:
+		body = fmt.Appendf(body, `,"next_url":"http://%s%s?cursor=%s"`, r.Host, r.URL.EscapedPath(), x.cursor(row{at: x.to, seq: s.flood.Add(1)}))
+	case full:
 		// The key is not in it: the client adds it again. There may be no more: then the next page is empty.
 		body = fmt.Appendf(body, `,"next_url":"http://%s%s?cursor=%s"`, r.Host, r.URL.EscapedPath(), x.cursor(out[len(out)-1]))
 	}

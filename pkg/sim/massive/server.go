@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/session"
+	"github.com/hashpivot/hashpivot/pkg/sim/control"
 	"github.com/hashpivot/hashpivot/pkg/sim/internal/wire"
 	"github.com/hashpivot/hashpivot/pkg/sim/tape"
 	"github.com/hashpivot/hashpivot/pkg/sim/world"
@@ -52,7 +54,8 @@ type Server struct {
 	stop   context.CancelFunc
 	wg     sync.WaitGroup
 	done   atomic.Int64 // the newest bucket that was sent
-	muted  atomic.Bool
+	clock  *wire.Clock
+	flood  atomic.Int64 // pages without end that were made
 
 	mu     sync.Mutex
 	authed int         // connections that count for MaxConnections
@@ -68,9 +71,8 @@ func New(cfg Config) (*Server, error) {
 	def(&cfg.DailyHistory, 90*24*time.Hour)
 	def(&cfg.MaxConnections, 1)
 	def(&cfg.AuthTimeout, 10*time.Second)
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
+	clock := wire.NewClock(cfg.Now)
+	cfg.Now = clock.Now
 	g, err := tape.New(cfg.World, cfg.Tape)
 	if err != nil {
 		return nil, fmt.Errorf("make massive simulator: %w", err)
@@ -79,7 +81,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make massive simulator: %w", err)
 	}
-	s := &Server{cfg: cfg, tape: g, cal: cal, hub: wire.NewHub()}
+	s := &Server{cfg: cfg, tape: g, cal: cal, hub: wire.NewHub(), clock: clock}
 	s.done.Store(tape.BucketOf(cfg.Now()) - 1)
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
@@ -128,10 +130,37 @@ func (s *Server) Inject(frame []byte, binary bool) { s.hub.Inject(frame, binary)
 func (s *Server) DropAll() { s.hub.DropAll() }
 
 // Mute keeps websockets connected but silent. What would have been sent is lost to them.
-func (s *Server) Mute(on bool) { s.muted.Store(on) }
+func (s *Server) Mute(on bool) { s.hub.Mute(on) }
 
 // Faults are the HTTP faults to order.
 func (s *Server) Faults() *wire.Faults { return &s.faults }
+
+// Target takes orders of faults.
+func (s *Server) Target() control.Target {
+	return &wire.Target{
+		Hub: s.hub, HTTP: &s.faults, Clock: s.clock, Pages: true, Error: limitBody,
+		Wrong: `[{"ev":"T","sym":5,"i":[],"p":"x","s":"y","t":"then"}]`,
+		Own: []wire.Own{{Name: "status", Does: "status:max_connections sends a status event with body as its message, and cuts the connection, with 1008 where reason is given",
+			Order: s.orderStatus}},
+	}
+}
+
+// orderStatus sends a status event to all clients and ends their connections.
+func (s *Server) orderStatus(o control.Order) error {
+	_, name, ok := strings.Cut(o.Fault, ":")
+	if !ok || name == "" {
+		return errors.New("name the status, such as status:max_connections")
+	}
+	s.hub.Each(func(c *wire.Client) {
+		c.Send(status(name, o.Body))
+		if o.Reason != "" {
+			c.CloseWith(1008, o.Reason)
+		} else {
+			c.DropBehind()
+		}
+	})
+	return nil
+}
 
 // LimitExceeded is the answer to one request too many, with HTTP 429 or, as some clients met it, with HTTP 200.
 func LimitExceeded(status int) Fault {
