@@ -196,6 +196,12 @@ func (c *Chain) Difficulty(height int64) float64 {
 	return math.Round(c.world.DifficultyAt(c.due(start))*share*100) / 100
 }
 
+// Network is what holds at a time: the difficulty of the tip and its subsidy in BTC.
+func (c *Chain) Network(t time.Time) (difficulty, subsidyBTC float64) {
+	tip := c.Tip(t)
+	return c.Difficulty(tip), float64(Subsidy(tip)) / SatPerBTC
+}
+
 func floorDiv(a, b int64) int64 {
 	q := a / b
 	if a%b < 0 {
