@@ -15,6 +15,7 @@ import (
 
 	"github.com/hashpivot/hashpivot/pkg/sim/alpaca"
 	"github.com/hashpivot/hashpivot/pkg/sim/coinbase"
+	"github.com/hashpivot/hashpivot/pkg/sim/control"
 	"github.com/hashpivot/hashpivot/pkg/sim/finnhub"
 	"github.com/hashpivot/hashpivot/pkg/sim/massive"
 	"github.com/hashpivot/hashpivot/pkg/sim/mempool"
@@ -38,7 +39,8 @@ type Config struct {
 	Dir  string // of the recordings
 	Seed uint64
 	Host string // 127.0.0.1; simulators have no business elsewhere
-	// Ports by upstream: alpaca, massive, finnhub, mempool, coinbase, vast; 0 or absent: any free one.
+	// Ports by upstream: alpaca, massive, finnhub, mempool, coinbase, vast, and control; 0 or absent: any
+	// free one.
 	Ports   map[string]int
 	Symbols []string // generated equities; empty: all that have a level
 	Rate    float64  // mean equity events a second; 0: 100
@@ -55,6 +57,8 @@ type URLs struct {
 	MempoolREST, MempoolWS   string
 	CoinbaseWS, CoinbaseREST string
 	Vast                     string
+	// Control takes orders of faults: see package control.
+	Control string
 }
 
 // Sim is a set of running simulators.
@@ -68,6 +72,7 @@ type Sim struct {
 	Vast     *vast.Server
 
 	urls    URLs
+	desk    control.Desk
 	servers []*http.Server
 	closers []func()
 	wg      sync.WaitGroup
@@ -130,6 +135,11 @@ func Start(ctx context.Context, cfg Config) (_ *Sim, err error) {
 	if err = s.vast(ctx, cfg, w); err != nil {
 		return nil, err
 	}
+	host, err := s.serve(ctx, cfg, "control", s.desk.Handler())
+	if err != nil {
+		return nil, err
+	}
+	s.urls.Control = "http://" + host
 	context.AfterFunc(ctx, s.Close)
 	return s, nil
 }
@@ -144,6 +154,7 @@ func (s *Sim) alpaca(ctx context.Context, cfg Config, w *world.World) (err error
 	s.closers = append(s.closers, s.Alpaca.Close)
 	host, err := s.serve(ctx, cfg, "alpaca", s.Alpaca.Handler())
 	s.urls.AlpacaStream, s.urls.AlpacaREST = "ws://"+host+"/v2/iex", "http://"+host
+	s.desk.Register("alpaca", s.Alpaca.Target(), s.urls.AlpacaStream, s.urls.AlpacaREST)
 	return err
 }
 
@@ -181,6 +192,7 @@ func (s *Sim) mempool(ctx context.Context, cfg Config, w *world.World) (err erro
 	s.closers = append(s.closers, s.Mempool.Close)
 	host, err := s.serve(ctx, cfg, "mempool", s.Mempool.Handler())
 	s.urls.MempoolWS, s.urls.MempoolREST = "ws://"+host+"/api/v1/ws", "http://"+host+"/api"
+	s.desk.Register("mempool", s.Mempool.Target(), s.urls.MempoolWS, s.urls.MempoolREST)
 	return err
 }
 
@@ -192,6 +204,7 @@ func (s *Sim) coinbase(ctx context.Context, cfg Config, w *world.World) (err err
 	s.closers = append(s.closers, s.Coinbase.Close)
 	host, err := s.serve(ctx, cfg, "coinbase", s.Coinbase.Handler())
 	s.urls.CoinbaseWS, s.urls.CoinbaseREST = "ws://"+host, "http://"+host
+	s.desk.Register("coinbase", s.Coinbase.Target(), s.urls.CoinbaseWS, s.urls.CoinbaseREST)
 	return err
 }
 
@@ -204,6 +217,7 @@ func (s *Sim) vast(ctx context.Context, cfg Config, w *world.World) (err error) 
 	s.closers = append(s.closers, s.Vast.Close)
 	host, err := s.serve(ctx, cfg, "vast", s.Vast.Handler())
 	s.urls.Vast = "http://" + host
+	s.desk.Register("vast", s.Vast.Target(), s.urls.Vast)
 	return err
 }
 
