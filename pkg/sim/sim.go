@@ -17,6 +17,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/sim/coinbase"
 	"github.com/hashpivot/hashpivot/pkg/sim/control"
 	"github.com/hashpivot/hashpivot/pkg/sim/finnhub"
+	"github.com/hashpivot/hashpivot/pkg/sim/gpu"
 	"github.com/hashpivot/hashpivot/pkg/sim/massive"
 	"github.com/hashpivot/hashpivot/pkg/sim/mempool"
 	"github.com/hashpivot/hashpivot/pkg/sim/tape"
@@ -57,6 +58,10 @@ type URLs struct {
 	MempoolREST, MempoolWS   string
 	CoinbaseWS, CoinbaseREST string
 	Vast                     string
+	// The price lists of GPU clouds are of a generated market only.
+	RunPodGraphQL, RunPodREST         string
+	Lambda, Shadeform, PrimeIntellect string
+	Akash, Azure                      string
 	// Control takes orders of faults: see package control.
 	Control string
 }
@@ -70,6 +75,7 @@ type Sim struct {
 	Mempool  *mempool.Server
 	Coinbase *coinbase.Server
 	Vast     *vast.Server
+	GPUs     map[string]*gpu.Server // the price lists of GPU clouds by name: runpod, lambda, ...; empty with recordings
 
 	urls    URLs
 	desk    control.Desk
@@ -140,6 +146,9 @@ func Start(ctx context.Context, cfg Config) (_ *Sim, err error) {
 		return nil, err
 	}
 	s.urls.Control = "http://" + host
+	if err = s.gpuClouds(ctx, cfg, w); err != nil {
+		return nil, err
+	}
 	context.AfterFunc(ctx, s.Close)
 	return s, nil
 }
@@ -219,6 +228,33 @@ func (s *Sim) vast(ctx context.Context, cfg Config, w *world.World) (err error) 
 	s.urls.Vast = "http://" + host
 	s.desk.Register("vast", s.Vast.Target(), s.urls.Vast)
 	return err
+}
+
+func (s *Sim) gpuClouds(ctx context.Context, cfg Config, w *world.World) error {
+	if cfg.Mode == Recorded {
+		return nil
+	}
+	s.GPUs = map[string]*gpu.Server{}
+	for _, c := range []struct {
+		name string
+		make func(gpu.Config) (*gpu.Server, error)
+		url  *string
+	}{
+		{"runpod", gpu.NewRunPod, &s.urls.RunPodREST}, {"lambda", gpu.NewLambda, &s.urls.Lambda}, {"shadeform", gpu.NewShadeform, &s.urls.Shadeform},
+		{"prime-intellect", gpu.NewPrimeIntellect, &s.urls.PrimeIntellect}, {"akash", gpu.NewAkash, &s.urls.Akash}, {"azure", gpu.NewAzure, &s.urls.Azure},
+	} {
+		x, err := c.make(gpu.Config{World: w, Seed: cfg.Seed})
+		if err != nil {
+			return fmt.Errorf("start simulators: %w", err)
+		}
+		host, err := s.serve(ctx, cfg, c.name, x.Handler())
+		if err != nil {
+			return err
+		}
+		s.GPUs[c.name], *c.url = x, "http://"+host
+	}
+	s.urls.RunPodGraphQL = s.urls.RunPodREST + "/graphql"
+	return nil
 }
 
 // serve listens for one simulator and returns host:port.
