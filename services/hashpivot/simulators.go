@@ -110,6 +110,7 @@ func (c *simCmd) Run(a *app) error {
 		a.printf("hashprice: {mempool: {source: "+prefix+"mempool, stream_url: %s, rest_url: %s}, coinbase: {source: "+prefix+"coinbase, stream_url: %s, rest_url: %s}, calculator: {source: "+prefix+"hashpivot}}\n",
 			u.MempoolWS, u.MempoolREST, u.CoinbaseWS, u.CoinbaseREST)
 		a.printf("gpurates: {vast: {source: "+prefix+"vast, url: %s}}\n", u.Vast)
+		a.printf("# faults are ordered at %s/simulators; docs/simulators.md lists them\n", u.Control)
 	}
 	<-a.ctx.Done()
 	return nil

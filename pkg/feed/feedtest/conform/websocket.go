@@ -110,7 +110,7 @@ func halfOpen(t *testing.T, a Adapter) {
 func duplicate(t *testing.T, a Adapter) {
 	r := live(t, a)
 	from := time.Now()
-	r.order(control.Order{Fault: control.Duplicate, Times: 50})
+	r.order(control.Order{Fault: control.Duplicate, Times: 15})
 	r.flows("told twice")
 	r.flows("told twice")
 	r.clear(control.Duplicate)

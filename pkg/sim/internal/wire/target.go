@@ -17,7 +17,7 @@ import (
 //
 // with what it has of them: a Hub (or Sockets, with a Line for each connection that it serves itself), Faults around its handlers, a Clock
 // that it reads the time from (in New: s.clock = wire.NewClock(cfg.Now); cfg.Now = s.clock.Now), Faults.Paging asked where it makes a
-// page's token. pkg/sim.Start then registers it: s.register("name", s.Name.Target(), urls...).
+// page's token. pkg/sim then registers it where it starts it: s.desk.Register("name", s.Name.Target(), urls...).
 type Target struct {
 	Hub     *Hub
 	Sockets *Sockets // where there is no Hub
