@@ -2,10 +2,21 @@ package alpaca
 
 import (
 	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
+	"log/slog"
+	mathbig "math/big"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +25,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/feed/feedtest"
 	"github.com/hashpivot/hashpivot/pkg/market"
 	"github.com/hashpivot/hashpivot/pkg/sim/alpaca"
+	"github.com/hashpivot/hashpivot/services/equities/engine"
 )
 
 // tape asks the simulator's history for all prints and quotes of a span: the truth.
@@ -477,5 +489,133 @@ func TestSymbolsChangeWithoutAReconnect(t *testing.T) {
 				t.Errorf("%d dead letters: %s", n, feedtest.Of[*market.DeadLetter](r.mem)[0].Detail)
 			}
 		})
+	}
+}
+
+// A venue whose clock is hours off: every event is refused, the error has a name, and the ledger has the hole.
+func TestClockHoursOff(t *testing.T) {
+	t.Parallel()
+	v := newVenue(t, alpaca.Config{Rate: 100, Steady: true})
+	r := start(t, v.config(), feedtest.NewMemory())
+	r.until("the stream", atLeast[*market.Trade](5, nil))
+	v.Mute(true)
+	at := time.Now().Add(3 * time.Hour).UTC().Format(time.RFC3339Nano)
+	for i := range 25 {
+		v.Inject(fmt.Appendf(nil, `[{"T":"t","S":"IREN","i":%d,"x":"V","p":36.8,"s":100,"t":"%s","c":["@"],"z":"C"}]`, i, at), false)
+	}
+	r.until("the end of the session", atLeast(1, func(f *market.FeedEvent) bool {
+		return f.State == market.FeedLost && strings.Contains(f.Detail, "clock is ahead of ours")
+	}))
+	v.Mute(false)
+	r.until("the hole", atLeast(1, func(g *market.FeedGap) bool { return gap(market.GapFilled)(g) && strings.HasPrefix(g.Reason, "lost") }))
+	if n := count(r.mem.Events(), rejected(market.ReasonFuture)); n < 10 {
+		t.Errorf("%d dead letters of the future", n)
+	}
+	for _, x := range feedtest.Of[*market.Trade](r.mem) {
+		if x.EventTime.After(time.Now().Add(time.Minute)) {
+			t.Fatalf("print of the future %+v", x)
+		}
+	}
+}
+
+// A certificate that has expired: no connection, a named error, back-off, and the line of the ledger stays open.
+func TestExpiredCertificate(t *testing.T) {
+	t.Parallel()
+	v := newVenue(t, alpaca.Config{Rate: 50, Steady: true})
+	srv := httptest.NewUnstartedServer(v.Handler())
+	srv.TLS = &tls.Config{Certificates: []tls.Certificate{expired(t)}, MinVersion: tls.VersionTLS12}
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	cfg := v.config()
+	cfg.Alpaca.StreamURL = "wss" + strings.TrimPrefix(srv.URL, "https") + "/v2/iex"
+	cfg.Alpaca.RESTURL = srv.URL
+	logged := make(chan string, 100)
+	mem := feedtest.NewMemory()
+	d := deps(t, mem)
+	d.Logger = slog.New(slog.NewTextHandler(lines(logged), nil))
+	e, err := cfg.engine(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- e.Run(ctx) }()
+	for n := 0; n < 2; {
+		if line := <-logged; strings.Contains(line, "feed lost, coming again") && strings.Contains(line, "x509") && strings.Contains(line, "wait=") {
+			n++
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if gaps := e.Feed().OpenGaps(); len(gaps) != 1 || count[*market.Trade](mem.Events(), nil) != 0 {
+		t.Errorf("open lines %+v", gaps)
+	}
+}
+
+type lines chan<- string
+
+func (l lines) Write(p []byte) (int, error) {
+	select {
+	case l <- string(p):
+	default:
+	}
+	return len(p), nil
+}
+
+// expired makes a certificate of last year.
+func expired(t *testing.T) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := x509.Certificate{
+		SerialNumber: mathbig.NewInt(1), NotBefore: time.Now().AddDate(-2, 0, 0), NotAfter: time.Now().AddDate(-1, 0, 0), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &c, &c, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+// A venue that answers history with a page that has always a successor: the error has a name and the line stays open, the stream goes on.
+func TestEndlessHistoryHarmsOnlyItself(t *testing.T) {
+	t.Parallel()
+	v := newVenue(t, alpaca.Config{Rate: 200, Steady: true})
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte(`{"bars":{},"trades":{},"quotes":{},"next_page_token":"again"}`))
+	})
+	srv := httptest.NewServer(mux)
+	t.Cleanup(srv.Close)
+	cfg := v.config()
+	cfg.Alpaca.RESTURL, cfg.Backfill.DailyFrom = srv.URL, "240h"
+	logged := make(chan string, 100)
+	mem := feedtest.NewMemory()
+	d := deps(t, mem)
+	d.Logger = slog.New(slog.NewTextHandler(lines(logged), nil))
+	e, err := cfg.engine(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- e.Run(ctx) }()
+	for line := ""; !strings.Contains(line, engine.ErrEndlessHistory.Error()); line = <-logged {
+	}
+	n := count[*market.Trade](mem.Events(), nil)
+	if !mem.Wait(t.Context(), atLeast[*market.Trade](n+20, nil)) {
+		t.Error("the stream does not go on")
+	}
+	if gaps := e.Feed().OpenGaps(); len(gaps) != 1 || gaps[0].State != market.GapOpen {
+		t.Errorf("open lines %+v", gaps)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
 	}
 }

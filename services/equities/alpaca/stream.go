@@ -108,7 +108,7 @@ func (st *stream) frame(ctx context.Context, frame feed.Frame) error {
 	}
 	if understood && err == nil {
 		// Garbage is no sign of life.
-		st.fs.Alive(frame.Recv)
+		st.e.Alive(st.fs, frame.Recv)
 	}
 	return err
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/feed"
@@ -27,6 +28,9 @@ type Engine struct {
 	pace pacer
 
 	symbols symbols
+
+	ahead atomic.Int32 // events in a row with a time that cannot be
+	known *feed.Seen   // of an on-demand backfill: what was published of the unit; nil otherwise
 
 	lastTick time.Time // of trades and quotes before we started
 	lastBar  time.Time // of bars
@@ -73,6 +77,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}()
 	err := e.f.Run(ctx, e.policy(), func(ctx context.Context, s *feed.Session) error {
 		defer e.symbols.disconnected()
+		e.ahead.Store(0)
 		return e.up.Stream(ctx, s, e)
 	})
 	if err == nil && parent.Err() == nil {
@@ -109,10 +114,34 @@ func (e *Engine) Live(ctx context.Context, ev market.Event, from string, raw []b
 		e.f.Ignore("symbol_removed") // under way while it was unsubscribed
 		return false, nil
 	}
+	m := ev.GetMeta()
+	if ahead := m.EventTime.Sub(m.RecvTime); ahead <= maxAhead {
+		e.ahead.Store(0)
+	} else if n := e.ahead.Add(1); n >= aheadInARow {
+		err := fmt.Errorf("%w: %d events in a row, this one by %s", ErrClock, n, ahead.Round(time.Second))
+		return false, errors.Join(e.f.Reject(ctx, from, market.ReasonFuture, err, raw), err)
+	}
 	if b, ok := ev.(*market.Bar); ok && b.Validate() == nil && !e.revs.next(b, b.RecvTime) {
 		return false, nil
 	}
 	return e.f.Emit(ctx, ev, from, raw)
+}
+
+// ErrClock is the error of a stream whose clock, or ours, is wrong: nothing of it can be published.
+var ErrClock = errors.New("the venue's clock is ahead of ours; check both")
+
+const (
+	// maxAhead is more than any clock that is kept differs.
+	maxAhead = time.Minute
+	// aheadInARow events end the connection: one may be a slip of the venue's.
+	aheadInARow = 20
+)
+
+// Alive tells the session of a sign of life. A stream of which every event is refused for its time is none: the hole begins with it.
+func (e *Engine) Alive(s *feed.Session, at time.Time) {
+	if e.ahead.Load() == 0 {
+		s.Alive(at)
+	}
 }
 
 func symbolOf(ev market.Event) string {

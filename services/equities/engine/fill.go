@@ -184,7 +184,7 @@ func (e *Engine) fetch(ctx context.Context, q Query, count func(market.Event)) e
 // recorded publishes a record of history.
 func (e *Engine) recorded(ctx context.Context, ev market.Event, p Page, raw []byte, count func(market.Event)) error {
 	m := ev.GetMeta()
-	m.RecvTime, m.Backfill = p.Recv, true
+	m.Source, m.RecvTime, m.Backfill = e.cfg.Source, p.Recv, true
 	if b, ok := ev.(*market.Bar); ok {
 		b.Final = !e.cal.TradeDateEnd(e.cal.At(b.EventTime).TradeDate).After(p.Now)
 		if b.Interval == market.Interval1d {
@@ -193,6 +193,9 @@ func (e *Engine) recorded(ctx context.Context, ev market.Event, p Page, raw []by
 		if b.Validate() == nil && !e.revs.next(b, p.AsOf) {
 			return nil
 		}
+	}
+	if e.known != nil && e.known.Has(ev.Identity()) {
+		return nil
 	}
 	fresh, err := e.f.Emit(ctx, ev, p.Path, raw)
 	if fresh {

@@ -15,7 +15,7 @@ import (
 // Upstream is a venue's protocol. The engine calls Stream from one goroutine and Fetch from another.
 //
 // Stream is one connection's life: dial, log in, subscribe to e.Symbols(), e.Ready with the symbols that the venue acknowledged, then
-// s.Alive for each sign of life and e.Live for each event, until ctx ends or the connection is lost; the error says why. The engine comes
+// e.Alive for each sign of life and e.Live for each event, until ctx ends or the connection is lost; the error says why. The engine comes
 // again, opens the line of the ledger, and judges silence: Stream never retries. feed.Refused ends the upstream, feed.RetryAfter
 // slows it, feed.ErrEndOfInput is a recording's end.
 //
