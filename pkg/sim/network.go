@@ -24,6 +24,7 @@ func (s *Sim) network(ctx context.Context, cfg Config, w *world.World) (err erro
 		return err
 	}
 	s.urls.CoinMetricsREST = "http://" + host + "/v4"
+	s.desk.Register("coinmetrics", s.CoinMetrics.Target(), s.urls.CoinMetricsREST)
 	if w == nil {
 		return nil
 	}
@@ -35,6 +36,7 @@ func (s *Sim) network(ctx context.Context, cfg Config, w *world.World) (err erro
 		return err
 	}
 	s.urls.BitcoinRPC, s.urls.BitcoinZMQ = "http://"+host, s.Bitcoind.ZMQ()
+	s.desk.Register("bitcoind", s.Bitcoind.Target(), s.urls.BitcoinRPC, s.urls.BitcoinZMQ)
 	if s.Kraken, err = kraken.New(kraken.Config{World: w, Seed: cfg.Seed}); err != nil {
 		return fmt.Errorf("start simulators: %w", err)
 	}
@@ -43,6 +45,7 @@ func (s *Sim) network(ctx context.Context, cfg Config, w *world.World) (err erro
 		return err
 	}
 	s.urls.KrakenWS, s.urls.KrakenREST = "ws://"+host+"/v2", "http://"+host
+	s.desk.Register("kraken", s.Kraken.Target(), s.urls.KrakenWS, s.urls.KrakenREST)
 	if s.Luxor, err = luxor.New(luxor.Config{World: w, Chain: s.Chain, Seed: cfg.Seed, Burst: -1}); err != nil {
 		return fmt.Errorf("start simulators: %w", err)
 	}
@@ -50,6 +53,7 @@ func (s *Sim) network(ctx context.Context, cfg Config, w *world.World) (err erro
 		return err
 	}
 	s.urls.LuxorREST = "http://" + host + "/v1/hashrateindex"
+	s.desk.Register("luxor", s.Luxor.Target(), s.urls.LuxorREST)
 	if s.Braiins, err = braiins.New(braiins.Config{World: w, Chain: s.Chain}); err != nil {
 		return fmt.Errorf("start simulators: %w", err)
 	}
@@ -57,5 +61,6 @@ func (s *Sim) network(ctx context.Context, cfg Config, w *world.World) (err erro
 		return err
 	}
 	s.urls.BraiinsREST = "http://" + host + "/api/v1.0"
+	s.desk.Register("braiins", s.Braiins.Target(), s.urls.BraiinsREST)
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/sim/chain"
+	"github.com/hashpivot/hashpivot/pkg/sim/control"
 	"github.com/hashpivot/hashpivot/pkg/sim/internal/wire"
 )
 
@@ -32,6 +33,7 @@ type Fault = wire.Fault
 type Server struct {
 	cfg    Config
 	faults wire.Faults
+	clock  *wire.Clock
 	pub    *publisher // nil: no ZMQ
 	stop   context.CancelFunc
 	done   sync.WaitGroup
@@ -49,10 +51,8 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Chain == nil {
 		return nil, errors.New("make bitcoind simulator: no chain to tell of")
 	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	s := &Server{cfg: cfg, known: map[string]chain.Block{}, auth: [2]string{cfg.User, cfg.Password}}
+	s := &Server{cfg: cfg, clock: wire.NewClock(cfg.Now), known: map[string]chain.Block{}, auth: [2]string{cfg.User, cfg.Password}}
+	s.cfg.Now = s.clock.Now
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
 	if cfg.ZMQ != "" {
@@ -102,10 +102,18 @@ func (s *Server) Credentials(user, password string) {
 }
 
 // MuteZMQ stops the push without closing it.
-func (s *Server) MuteZMQ(on bool) { s.pub.mute.Store(on) }
+func (s *Server) MuteZMQ(on bool) {
+	if s.pub != nil {
+		s.pub.mute.Store(on)
+	}
+}
 
 // DropZMQ cuts the subscribers.
-func (s *Server) DropZMQ() { s.pub.dropAll() }
+func (s *Server) DropZMQ() {
+	if s.pub != nil {
+		s.pub.dropAll()
+	}
+}
 
 // InjectZMQ sends bytes as they are to all subscribers.
 func (s *Server) InjectZMQ(data []byte) { s.pub.inject(data) }
@@ -154,6 +162,27 @@ func (s *Server) push(ctx context.Context) {
 				s.pub.send(s.block(told).Hash)
 			}
 		}
+	}
+}
+
+// Target takes orders of faults.
+func (s *Server) Target() control.Target {
+	return &wire.Target{
+		HTTP: &s.faults, Clock: s.clock, Error: `{"result":null,"error":{"code":-32603,"message":"Internal error"},"id":"hashpivot"}`,
+		Own: []wire.Own{
+			{Name: "warming-up", Does: "answers every call with -28", Order: func(control.Order) error { s.WarmUp(true); return nil }, Clear: func() { s.WarmUp(false) }},
+			{Name: "initial-download", Does: "says that it is still catching up", Order: func(control.Order) error { s.InitialDownload(true); return nil },
+				Clear: func() { s.InitialDownload(false) }},
+			{Name: "lag", Does: "stays times (1) blocks behind the chain", Order: func(o control.Order) error { s.Lag(int64(max(o.Times, 1))); return nil },
+				Clear: func() { s.Lag(0) }},
+			{Name: "reorg", Does: "replaces the newest times (1) blocks by others", Order: func(o control.Order) error {
+				s.cfg.Chain.Reorg(s.cfg.Now(), max(o.Times, 1))
+				s.Notify()
+				return nil
+			}},
+			{Name: "zmq-mute", Does: "pushes no blocks", Order: func(control.Order) error { s.MuteZMQ(true); return nil }, Clear: func() { s.MuteZMQ(false) }},
+			{Name: "zmq-drop", Does: "cuts the subscribers of the push", Order: func(control.Order) error { s.DropZMQ(); return nil }},
+		},
 	}
 }
 

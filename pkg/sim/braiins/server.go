@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/sim/chain"
+	"github.com/hashpivot/hashpivot/pkg/sim/control"
 	"github.com/hashpivot/hashpivot/pkg/sim/internal/wire"
 	"github.com/hashpivot/hashpivot/pkg/sim/world"
 )
@@ -27,6 +28,7 @@ type Fault = wire.Fault
 type Server struct {
 	cfg    Config
 	faults wire.Faults
+	clock  *wire.Clock
 }
 
 // New makes the simulator; it listens nowhere by itself and has nothing to close.
@@ -34,14 +36,18 @@ func New(cfg Config) (*Server, error) {
 	if cfg.World == nil || cfg.Chain == nil {
 		return nil, errors.New("make braiins simulator: no world and chain to generate from")
 	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	return &Server{cfg: cfg}, nil
+	clock := wire.NewClock(cfg.Now)
+	cfg.Now = clock.Now
+	return &Server{cfg: cfg, clock: clock}, nil
 }
 
 // Faults are the HTTP faults to order.
 func (s *Server) Faults() *wire.Faults { return &s.faults }
+
+// Target takes orders of faults.
+func (s *Server) Target() control.Target {
+	return &wire.Target{HTTP: &s.faults, Clock: s.clock, Error: `{"detail":"internal error"}`}
+}
 
 // Handler serves /api/v1.0/hashrate-stats by way of a redirect.
 func (s *Server) Handler() http.Handler {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/sim/chain"
+	"github.com/hashpivot/hashpivot/pkg/sim/control"
 	"github.com/hashpivot/hashpivot/pkg/sim/internal/wire"
 	"github.com/hashpivot/hashpivot/pkg/sim/world"
 )
@@ -41,18 +42,17 @@ type Fault = wire.Fault
 type Server struct {
 	cfg    Config
 	faults wire.Faults
+	clock  *wire.Clock
 	rows   []map[string]string // recorded
 
 	mu    sync.Mutex
 	calls []time.Time
-	loop  bool
 }
 
 // New makes the simulator; it listens nowhere by itself and has nothing to close.
 func New(cfg Config) (*Server, error) {
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
+	clock := wire.NewClock(cfg.Now)
+	cfg.Now = clock.Now
 	if cfg.Calls == 0 {
 		cfg.Calls = 10
 	}
@@ -62,7 +62,7 @@ func New(cfg Config) (*Server, error) {
 	if cfg.HistoryFrom.IsZero() {
 		cfg.HistoryFrom = cfg.Now().UTC().Truncate(day).AddDate(0, 0, -60)
 	}
-	s := &Server{cfg: cfg}
+	s := &Server{cfg: cfg, clock: clock}
 	switch {
 	case cfg.Dir != "":
 		var err error
@@ -81,11 +81,9 @@ const day = 24 * time.Hour
 // Faults are the HTTP faults to order.
 func (s *Server) Faults() *wire.Faults { return &s.faults }
 
-// LoopTokens makes every page name the same next one.
-func (s *Server) LoopTokens(on bool) {
-	s.mu.Lock()
-	s.loop = on
-	s.mu.Unlock()
+// Target takes orders of faults.
+func (s *Server) Target() control.Target {
+	return &wire.Target{HTTP: &s.faults, Clock: s.clock, Pages: true, Error: `{"error":{"type":"internal_error","message":"Internal error"}}`}
 }
 
 // Handler serves /v4/timeseries/asset-metrics.
@@ -169,17 +167,18 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) page(w http.ResponseWriter, r *http.Request, q url.Values, names []string, start time.Time, size int) {
+	token := func(day string) string { return base64.RawURLEncoding.EncodeToString([]byte(day)) }
 	all := s.days(start)
 	next := ""
 	if len(all) > size {
-		next = base64.RawURLEncoding.EncodeToString([]byte(all[size]["time"]))
+		next = token(all[size]["time"])
 		all = all[:size]
 	}
-	s.mu.Lock()
-	if s.loop {
-		next = base64.RawURLEncoding.EncodeToString([]byte(start.Format(time.DateOnly)))
+	if loop, flood := s.faults.Paging(); loop {
+		next = token(start.Format(time.DateOnly))
+	} else if flood {
+		next = token(start.AddDate(0, 0, -1).Format(time.DateOnly))
 	}
-	s.mu.Unlock()
 	data := []map[string]string{}
 	for _, row := range all {
 		out := map[string]string{"asset": "btc", "time": row["time"] + "T00:00:00.000000000Z"}

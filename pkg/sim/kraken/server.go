@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashpivot/hashpivot/pkg/sim/control"
 	"github.com/hashpivot/hashpivot/pkg/sim/internal/wire"
 	"github.com/hashpivot/hashpivot/pkg/sim/world"
 )
@@ -36,6 +37,7 @@ type Server struct {
 	cfg    Config
 	hub    *wire.Hub
 	faults wire.Faults
+	clock  *wire.Clock
 	stop   context.CancelFunc
 	done   sync.WaitGroup
 
@@ -58,12 +60,10 @@ func New(cfg Config) (*Server, error) {
 	if cfg.HeartbeatEvery == 0 {
 		cfg.HeartbeatEvery = time.Second
 	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	s := &Server{cfg: cfg, hub: wire.NewHub(), system: "online"}
+	s := &Server{cfg: cfg, hub: wire.NewHub(), clock: wire.NewClock(cfg.Now), system: "online"}
+	s.cfg.Now = s.clock.Now
 	// Ids rise over restarts too: a thousand a second are more than are ever made.
-	s.trade = cfg.Now().UnixMilli()
+	s.trade = s.cfg.Now().UnixMilli()
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
 	s.done.Go(func() { s.push(ctx) })
@@ -108,6 +108,27 @@ func (s *Server) with(fn func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fn()
+}
+
+// Target takes orders of faults.
+func (s *Server) Target() control.Target {
+	return &wire.Target{
+		Hub: s.hub, HTTP: &s.faults, Clock: s.clock, Error: `{"error":["EGeneral:Internal error"]}`,
+		Wrong: `{"channel":"ticker","type":"update","data":[{"symbol":"BTC/USD","last":"105899.40","bid":[],"timestamp":7}]}`,
+		Own: []wire.Own{
+			{Name: "sequence-gap", Does: "uses a trade id that is never sent", Order: func(control.Order) error { s.SkipSequence(); return nil }},
+			{Name: "status", Does: "tells a state of the venue, body, such as maintenance", Order: func(o control.Order) error {
+				s.Status(o.Body)
+				return nil
+			}, Clear: func() { s.Status("online") }},
+			{Name: "error", Does: "answers a subscription with the error in body", Order: func(o control.Order) error {
+				s.hub.Each(func(c *wire.Client) {
+					send(c, map[string]any{"method": "subscribe", "success": false, "error": o.Body, "symbol": symbol})
+				})
+				return nil
+			}},
+		},
+	}
 }
 
 // Handler serves the websocket at /v2 and REST below /0/public.

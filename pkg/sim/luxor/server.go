@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/sim/chain"
+	"github.com/hashpivot/hashpivot/pkg/sim/control"
 	"github.com/hashpivot/hashpivot/pkg/sim/internal/wire"
 	"github.com/hashpivot/hashpivot/pkg/sim/world"
 )
@@ -35,6 +36,7 @@ type Fault = wire.Fault
 type Server struct {
 	cfg    Config
 	faults wire.Faults
+	clock  *wire.Clock
 
 	mu     sync.Mutex
 	tokens float64
@@ -53,10 +55,9 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Refill == 0 {
 		cfg.Refill = 15 * time.Second
 	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	return &Server{cfg: cfg, tokens: float64(cfg.Burst), at: cfg.Now()}, nil
+	clock := wire.NewClock(cfg.Now)
+	cfg.Now = clock.Now
+	return &Server{cfg: cfg, clock: clock, tokens: float64(cfg.Burst), at: cfg.Now()}, nil
 }
 
 // Faults are the HTTP faults to order.
@@ -67,6 +68,11 @@ func (s *Server) Correct(by float64) {
 	s.mu.Lock()
 	s.shift = by
 	s.mu.Unlock()
+}
+
+// Target takes orders of faults.
+func (s *Server) Target() control.Target {
+	return &wire.Target{HTTP: &s.faults, Clock: s.clock, Error: `{"title":"Internal Server Error","status":500,"detail":"internal error"}`}
 }
 
 // Handler serves what Luxor serves below /v1/hashrateindex.
