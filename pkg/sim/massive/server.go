@@ -140,7 +140,7 @@ func (s *Server) Target() control.Target {
 	return &wire.Target{
 		Hub: s.hub, HTTP: &s.faults, Clock: s.clock, Pages: true, Error: limitBody,
 		Wrong: `[{"ev":"T","sym":5,"i":[],"p":"x","s":"y","t":"then"}]`,
-		Own: []wire.Own{{Name: "status", Does: "status:max_connections sends a status event with body as its message, and cuts the connection, with 1008 where reason is given",
+		Own: []wire.Own{{Name: "event", Does: "event:max_connections sends a status event with body as its message, and cuts the connection, with 1008 where reason is given",
 			Order: s.orderStatus}},
 	}
 }
@@ -149,7 +149,7 @@ func (s *Server) Target() control.Target {
 func (s *Server) orderStatus(o control.Order) error {
 	_, name, ok := strings.Cut(o.Fault, ":")
 	if !ok || name == "" {
-		return errors.New("name the status, such as status:max_connections")
+		return errors.New("name the status, such as event:max_connections")
 	}
 	s.hub.Each(func(c *wire.Client) {
 		c.Send(status(name, o.Body))
