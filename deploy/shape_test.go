@@ -303,6 +303,9 @@ func TestProductionShape(t *testing.T) {
 		"HASHPIVOT_HASHPRICE__COINBASE__SOURCE=sim-coinbase", "HASHPIVOT_HASHPRICE__COINBASE__CALL_EVERY=1ms",
 		"HASHPIVOT_HASHPRICE__COINBASE__STREAM_URL=" + u["CoinbaseWS"], "HASHPIVOT_HASHPRICE__COINBASE__REST_URL=" + u["CoinbaseREST"],
 		"HASHPIVOT_GPURATES__VAST__SOURCE=sim-vast", "HASHPIVOT_GPURATES__VAST__URL=" + u["Vast"], "HASHPIVOT_GPURATES__VAST__METRICS_CALL_EVERY=1ms",
+		"HASHPIVOT_GPURATES__RUNPOD__SOURCE=sim-runpod", "HASHPIVOT_GPURATES__RUNPOD__URL=" + u["RunPodGraphQL"],
+		"HASHPIVOT_GPURATES__AKASH__SOURCE=sim-akash", "HASHPIVOT_GPURATES__AKASH__URL=" + u["Akash"],
+		"HASHPIVOT_GPURATES__AZURE__SOURCE=sim-azure", "HASHPIVOT_GPURATES__AZURE__URL=" + u["Azure"], "HASHPIVOT_GPURATES__INDEX__SOURCE=sim-hashpivot",
 	}
 	if out, code := run(t, s.env("migrate"), s.c.Services["migrate"].Command...); code != 0 {
 		t.Fatalf("migrate: exit %d, %s", code, out)

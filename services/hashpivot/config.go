@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -169,13 +170,18 @@ func (c *config) validate() error {
 // marks holds that the source names of the services tell the mode: sim- for generated data, rec- for recordings, neither for live data. They are what keeps
 // made-up numbers from ever passing for real ones.
 func (c *config) marks(services ...string) error {
-	for _, x := range []struct{ service, key, source string }{
+	type marked struct{ service, key, source string }
+	list := []marked{
 		{"equities", "equities.alpaca.source", c.Equities.Alpaca.Source},
 		{"hashprice", "hashprice.mempool.source", c.Hashprice.Mempool.Source},
 		{"hashprice", "hashprice.coinbase.source", c.Hashprice.Coinbase.Source},
 		{"hashprice", "hashprice.calculator.source", c.Hashprice.Calculator.Source},
-		{"gpurates", "gpurates.vast.source", c.GPURates.Vast.Source},
-	} {
+	}
+	gpu := c.GPURates.Sources()
+	for _, key := range slices.Sorted(maps.Keys(gpu)) {
+		list = append(list, marked{"gpurates", key, gpu[key]})
+	}
+	for _, x := range list {
 		is := modeLive
 		for _, m := range []mode{modeSim, modeRecorded} {
 			if strings.HasPrefix(x.source, m.prefix()) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/pkg/sim"
+	"github.com/hashpivot/hashpivot/services/gpurates"
 )
 
 // simulators stand in for the upstreams: generated, or replaying recordings.
@@ -71,7 +72,32 @@ func (s *simulators) point(cfg *config) error {
 	if recorded {
 		g.Vast.PollEvery = 10 * time.Millisecond
 	}
+	pointGPUClouds(g, u, prefix, recorded)
 	return run.Usage(cfg.validate())
+}
+
+// pointGPUClouds turns the price lists of GPU clouds to the simulators; of a recording there are none.
+func pointGPUClouds(g *gpurates.Config, u sim.URLs, prefix string, recorded bool) {
+	g.RunPod.URL, g.RunPod.RESTURL, g.Akash.URL, g.Azure.URL = u.RunPodGraphQL, u.RunPodREST, u.Akash, u.Azure
+	g.Lambda.URL, g.Shadeform.URL, g.PrimeIntellect.URL = u.Lambda, u.Shadeform, u.PrimeIntellect
+	for source, up := range map[string]*gpurates.UpstreamConfig{
+		"runpod": &g.RunPod.UpstreamConfig, "lambda": &g.Lambda, "shadeform": &g.Shadeform, "prime-intellect": &g.PrimeIntellect,
+		"akash": &g.Akash, "azure": &g.Azure.UpstreamConfig,
+	} {
+		up.Enabled, up.Source, up.APIKey, up.PollEvery = !recorded, prefix+source, "simulated", 5*time.Second
+	}
+	g.Index.Source, g.Index.Every = prefix+"hashpivot", 5*time.Second
+}
+
+// gpuCloudsText is the configuration of the price lists of GPU clouds.
+func gpuCloudsText(u sim.URLs, prefix string, recorded bool) string {
+	if recorded {
+		return "runpod: {enabled: false}, akash: {enabled: false}, azure: {enabled: false}, index: {enabled: false}"
+	}
+	return fmt.Sprintf("runpod: {source: %[1]srunpod, url: %[2]s, rest_url: %[3]s}, lambda: {source: %[1]slambda, url: %[4]s, api_key: any}, "+
+		"shadeform: {source: %[1]sshadeform, url: %[5]s, api_key: any}, prime_intellect: {source: %[1]sprime-intellect, url: %[6]s, api_key: any}, "+
+		"akash: {source: %[1]sakash, url: %[7]s}, azure: {source: %[1]sazure, url: %[8]s}, index: {source: %[1]shashpivot}",
+		prefix, u.RunPodGraphQL, u.RunPodREST, u.Lambda, u.Shadeform, u.PrimeIntellect, u.Akash, u.Azure)
 }
 
 type simCmd struct {
@@ -109,7 +135,7 @@ func (c *simCmd) Run(a *app) error {
 		a.printf("equities: {calendar: always, alpaca: {source: "+prefix+"alpaca, stream_url: %s, rest_url: %s, key: any, secret: any}}\n", u.AlpacaStream, u.AlpacaREST)
 		a.printf("hashprice: {mempool: {source: "+prefix+"mempool, stream_url: %s, rest_url: %s}, coinbase: {source: "+prefix+"coinbase, stream_url: %s, rest_url: %s}, calculator: {source: "+prefix+"hashpivot}}\n",
 			u.MempoolWS, u.MempoolREST, u.CoinbaseWS, u.CoinbaseREST)
-		a.printf("gpurates: {vast: {source: "+prefix+"vast, url: %s}}\n", u.Vast)
+		a.printf("gpurates: {vast: {source: "+prefix+"vast, url: %s}, %s}\n", u.Vast, gpuCloudsText(u, prefix, m == modeRecorded))
 		a.printf("# faults are ordered at %s/simulators; docs/simulators.md lists them\n", u.Control)
 	}
 	<-a.ctx.Done()
