@@ -14,10 +14,16 @@ import (
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/sim/alpaca"
+	"github.com/hashpivot/hashpivot/pkg/sim/bitcoind"
+	"github.com/hashpivot/hashpivot/pkg/sim/braiins"
+	"github.com/hashpivot/hashpivot/pkg/sim/chain"
 	"github.com/hashpivot/hashpivot/pkg/sim/coinbase"
+	"github.com/hashpivot/hashpivot/pkg/sim/coinmetrics"
 	"github.com/hashpivot/hashpivot/pkg/sim/control"
 	"github.com/hashpivot/hashpivot/pkg/sim/finnhub"
 	"github.com/hashpivot/hashpivot/pkg/sim/gpu"
+	"github.com/hashpivot/hashpivot/pkg/sim/kraken"
+	"github.com/hashpivot/hashpivot/pkg/sim/luxor"
 	"github.com/hashpivot/hashpivot/pkg/sim/massive"
 	"github.com/hashpivot/hashpivot/pkg/sim/mempool"
 	"github.com/hashpivot/hashpivot/pkg/sim/tape"
@@ -57,7 +63,12 @@ type URLs struct {
 	FinnhubWS, FinnhubREST   string
 	MempoolREST, MempoolWS   string
 	CoinbaseWS, CoinbaseREST string
-	Vast                     string
+	// Of these a recording has Coin Metrics alone; the others are empty then.
+	BitcoinRPC, BitcoinZMQ string
+	KrakenWS, KrakenREST   string
+	LuxorREST, BraiinsREST string
+	CoinMetricsREST        string
+	Vast                   string
 	// The price lists of GPU clouds are of a generated market only.
 	RunPodGraphQL, RunPodREST         string
 	Lambda, Shadeform, PrimeIntellect string
@@ -74,8 +85,15 @@ type Sim struct {
 	Finnhub  *finnhub.Server // nil with recordings
 	Mempool  *mempool.Server
 	Coinbase *coinbase.Server
-	Vast     *vast.Server
-	GPUs     map[string]*gpu.Server // the price lists of GPU clouds by name: runpod, lambda, ...; empty with recordings
+	// The chain that mempool, Bitcoind and the references tell of, nil for a recording; as are Bitcoind, Kraken, Luxor and Braiins.
+	Chain       *chain.Chain
+	Bitcoind    *bitcoind.Server
+	Kraken      *kraken.Server
+	Luxor       *luxor.Server
+	Braiins     *braiins.Server
+	CoinMetrics *coinmetrics.Server
+	Vast        *vast.Server
+	GPUs        map[string]*gpu.Server // the price lists of GPU clouds by name: runpod, lambda, ...; empty with recordings
 
 	urls    URLs
 	desk    control.Desk
@@ -132,7 +150,15 @@ func Start(ctx context.Context, cfg Config) (_ *Sim, err error) {
 	if err = s.otherEquities(ctx, cfg, w); err != nil {
 		return nil, err
 	}
+	if w != nil {
+		if s.Chain, err = chain.New(chain.Config{World: w, Seed: cfg.Seed}); err != nil {
+			return nil, fmt.Errorf("start simulators: %w", err)
+		}
+	}
 	if err = s.mempool(ctx, cfg, w); err != nil {
+		return nil, err
+	}
+	if err = s.network(ctx, cfg, w); err != nil {
 		return nil, err
 	}
 	if err = s.coinbase(ctx, cfg, w); err != nil {
@@ -194,7 +220,7 @@ func (s *Sim) otherEquities(ctx context.Context, cfg Config, w *world.World) (er
 }
 
 func (s *Sim) mempool(ctx context.Context, cfg Config, w *world.World) (err error) {
-	s.Mempool, err = mempool.New(mempool.Config{World: w, Dir: cfg.Dir, Seed: cfg.Seed})
+	s.Mempool, err = mempool.New(mempool.Config{World: w, Chain: s.Chain, Dir: cfg.Dir, Seed: cfg.Seed})
 	if err != nil {
 		return fmt.Errorf("start simulators: %w", err)
 	}
