@@ -1,0 +1,115 @@
+// Package signals derives from what other services published: bars from prints by the venues' sale-condition rules, rebuilt whenever a
+// print is late, corrected or cancelled, and checked against the venues' own bars. docs/bars.md is the method.
+package signals
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashpivot/hashpivot/pkg/market"
+	"github.com/hashpivot/hashpivot/pkg/session"
+)
+
+// Config of the service.
+type Config struct {
+	Enabled bool `koanf:"enabled"`
+	// Calendar of sessions and trade dates: "us", or "always" where simulators trade around the clock.
+	Calendar string `koanf:"calendar"`
+	Bars     Bars   `koanf:"bars"`
+	// Rules are the sale-condition tables by the beginning of a source's name, without sim- or rec-: alpaca, massive or none. The longest
+	// beginning wins; a source that none fits has none: every print counts as a regular one, and the bars' method says so.
+	Rules map[string]string `koanf:"rules"`
+}
+
+// Bars says which bars are made, and when they are told.
+type Bars struct {
+	Intervals []market.Interval `koanf:"intervals"`
+	// Grace is how long after its end a bar is first told: the stream trails the tape.
+	Grace time.Duration `koanf:"grace"`
+	// ReviseEvery is the least time between two revisions of a bar; what changes it meanwhile is told together.
+	ReviseEvery time.Duration `koanf:"revise_every"`
+	// FinalAfter the end of a trade date its bars are final.
+	FinalAfter time.Duration `koanf:"final_after"`
+	// Retain is for how many closed trade dates prints are held in memory. A print of an older one has its date read again from the stream.
+	Retain int `koanf:"retain"`
+	// Restore is how far back the streams are read at a start. It must cover the time that the service was away.
+	Restore time.Duration `koanf:"restore"`
+	// Check are the intervals of the venues' own bars that ours are held against: 1m, 1d; empty: none.
+	Check []market.Interval `koanf:"check"`
+	// Settle is how long both bars must have stood unchanged before they are compared; the venue revises a minute 30 s after its end.
+	Settle time.Duration `koanf:"settle"`
+}
+
+// DefaultConfig makes all bars of the US tape.
+func DefaultConfig() Config {
+	return Config{
+		Enabled: true, Calendar: "us",
+		Rules: map[string]string{"alpaca": "alpaca", "massive": "massive", "finnhub": "none"},
+		Bars: Bars{
+			Intervals: []market.Interval{market.Interval1s, market.Interval1m, market.Interval1h, market.Interval1d},
+			Grace:     500 * time.Millisecond, ReviseEvery: 5 * time.Second, FinalAfter: 15 * time.Minute, Retain: 2, Restore: 96 * time.Hour,
+			Check: []market.Interval{market.Interval1m, market.Interval1d}, Settle: 45 * time.Second,
+		},
+	}
+}
+
+// Validate names the first key that is wrong.
+func (c Config) Validate() error {
+	bad := func(key, format string, args ...any) error {
+		return fmt.Errorf("signals.%s: %s", key, fmt.Sprintf(format, args...))
+	}
+	if c.Calendar != "us" && c.Calendar != "always" {
+		return bad("calendar", "%.32q is none of us, always", c.Calendar)
+	}
+	if len(c.Bars.Intervals) == 0 {
+		return bad("bars.intervals", "is empty; name some of 1s, 1m, 1h, 1d, or set signals.enabled to false")
+	}
+	seen := map[market.Interval]bool{}
+	for _, i := range c.Bars.Intervals {
+		if i.Duration() == 0 || seen[i] {
+			return bad("bars.intervals", "%.16q is unknown or there twice; known are 1s, 1m, 1h, 1d", string(i))
+		}
+		seen[i] = true
+	}
+	for _, i := range c.Bars.Check {
+		if i != market.Interval1m && i != market.Interval1d {
+			return bad("bars.check", "%.16q is none of 1m, 1d", string(i))
+		}
+		if !seen[i] {
+			return bad("bars.check", "%s is not among signals.bars.intervals, so there is no bar of ours to check", string(i))
+		}
+	}
+	for _, d := range []struct {
+		key   string
+		value time.Duration
+		least time.Duration
+	}{
+		{"bars.grace", c.Bars.Grace, 0}, {"bars.revise_every", c.Bars.ReviseEvery, 100 * time.Millisecond}, {"bars.final_after", c.Bars.FinalAfter, 0},
+		{"bars.restore", c.Bars.Restore, time.Hour}, {"bars.settle", c.Bars.Settle, 0},
+	} {
+		if d.value < d.least {
+			return bad(d.key, "%s is less than %s", d.value, d.least)
+		}
+	}
+	if c.Bars.Retain < 1 || c.Bars.Retain > 30 {
+		return bad("bars.retain", "%d is not from 1 to 30", c.Bars.Retain)
+	}
+	for prefix, name := range c.Rules {
+		if prefix == "" || strings.HasPrefix(prefix, "sim-") || strings.HasPrefix(prefix, "rec-") {
+			return bad("rules", "%.32q is no beginning of a source's name; leave sim- and rec- out", prefix)
+		}
+		if !slices.Contains([]string{"alpaca", "massive", noRules}, name) {
+			return bad("rules", "%s: %.32q is none of alpaca, massive, none", prefix, name)
+		}
+	}
+	return nil
+}
+
+func (c Config) calendar() (session.Calendar, error) {
+	if c.Calendar == "always" {
+		return session.NewAlways()
+	}
+	return session.US()
+}

@@ -1,0 +1,70 @@
+package signals
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/hashpivot/hashpivot/pkg/market"
+)
+
+// Metrics of the service.
+type Metrics struct {
+	prints, refusals, loads *prometheus.CounterVec
+	bars, comparisons       *prometheus.CounterVec
+	books, heldPrints       prometheus.Gauge
+	unknown                 *prometheus.GaugeVec
+}
+
+// NewMetrics makes the metrics and registers them with reg, if there is one.
+func NewMetrics(reg prometheus.Registerer) *Metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "hashpivot", Subsystem: "signals", Name: name, Help: help}, labels)
+	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "hashpivot", Subsystem: "signals", Name: name, Help: help})
+	}
+	m := &Metrics{
+		prints:      counter("prints_total", "Prints, corrections and cancels read.", "source"),
+		refusals:    counter("bars_refused_total", "Bars that cannot be: their values do not fit or do not agree.", "source"),
+		loads:       counter("dates_read_again_total", "Trade dates of a symbol that were read again from the stream.", "source"),
+		bars:        counter("bars_total", "Bars published, first tellings and revisions.", "source", "interval", "telling"),
+		comparisons: counter("comparisons_total", "Bars held against the venue's own.", "source", "result"),
+		books:       gauge("dates_held", "Trade dates of symbols in memory."),
+		heldPrints:  gauge("prints_held", "Prints in memory."),
+		unknown: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Namespace: "hashpivot", Subsystem: "signals", Name: "unknown_conditions", Help: "Sale conditions read that the rule table does not have.",
+		}, []string{"source"}),
+	}
+	if reg != nil {
+		reg.MustRegister(m.prints, m.refusals, m.loads, m.bars, m.comparisons, m.books, m.heldPrints, m.unknown)
+	}
+	return m
+}
+
+func (m *Metrics) print(source string)   { m.prints.WithLabelValues(source).Inc() }
+func (m *Metrics) refused(source string) { m.refusals.WithLabelValues(source).Inc() }
+func (m *Metrics) loaded(source string)  { m.loads.WithLabelValues(source).Inc() }
+
+func (m *Metrics) bar(source string, i market.Interval, again bool) {
+	telling := "first"
+	if again {
+		telling = "revision"
+	}
+	m.bars.WithLabelValues(source, string(i), telling).Inc()
+}
+
+func (m *Metrics) compared(source string, differs bool) {
+	result := "equal"
+	if differs {
+		result = "different"
+	}
+	m.comparisons.WithLabelValues(source, result).Inc()
+}
+
+func (m *Metrics) held(books, prints int) {
+	m.books.Set(float64(books))
+	m.heldPrints.Set(float64(prints))
+}
+
+func (m *Metrics) conditions(source string, unknown uint64) {
+	m.unknown.WithLabelValues(source).Set(float64(unknown))
+}
