@@ -173,9 +173,10 @@ func (c *config) marks(services ...string) error {
 	type marked struct{ service, key, source string }
 	list := []marked{
 		{"equities", "equities.alpaca.source", c.Equities.Alpaca.Source},
-		{"hashprice", "hashprice.mempool.source", c.Hashprice.Mempool.Source},
-		{"hashprice", "hashprice.coinbase.source", c.Hashprice.Coinbase.Source},
-		{"hashprice", "hashprice.calculator.source", c.Hashprice.Calculator.Source},
+	}
+	network := c.Hashprice.Sources()
+	for _, key := range slices.Sorted(maps.Keys(network)) {
+		list = append(list, marked{"hashprice", key, network[key]})
 	}
 	gpu := c.GPURates.Sources()
 	for _, key := range slices.Sorted(maps.Keys(gpu)) {

@@ -10,6 +10,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/pkg/sim"
 	"github.com/hashpivot/hashpivot/services/gpurates"
+	"github.com/hashpivot/hashpivot/services/hashprice"
 )
 
 // simulators stand in for the upstreams: generated, or replaying recordings.
@@ -58,13 +59,7 @@ func (s *simulators) point(cfg *config) error {
 		e.Backfill.DailyFrom, e.Backfill.MinuteFrom, e.Backfill.TicksFrom = "1990-01-01", "1990-01-01", ""
 	}
 
-	h := &cfg.Hashprice
-	h.Mempool.Source, h.Coinbase.Source, h.Calculator.Source, h.StopAtEnd = prefix+"mempool", prefix+"coinbase", prefix+"hashpivot", recorded
-	h.Mempool.StreamURL, h.Mempool.RESTURL, h.Coinbase.StreamURL, h.Coinbase.RESTURL = u.MempoolWS, u.MempoolREST, u.CoinbaseWS, u.CoinbaseREST
-	h.Kraken.Enabled, h.Braiins.Enabled, h.CoinMetrics.Enabled = false, false, false // no simulated run asks the real ones
-	h.Bitcoind.RPCURL, h.Luxor.Key = "", ""
-	// Nobody bans a client of one's own simulator.
-	h.Mempool.CallEvery, h.Coinbase.CallEvery = time.Millisecond, time.Millisecond
+	pointNetwork(&cfg.Hashprice, u, prefix, recorded)
 
 	g := &cfg.GPURates
 	g.Vast.Source, g.Vast.URL, g.StopAtEnd = prefix+"vast", u.Vast, recorded
@@ -74,6 +69,39 @@ func (s *simulators) point(cfg *config) error {
 	}
 	pointGPUClouds(g, u, prefix, recorded)
 	return run.Usage(cfg.validate())
+}
+
+// pointNetwork turns the observers of the bitcoin network and its price to the simulators; of a recording there are mempool.space, Coinbase's
+// candles and Coin Metrics.
+func pointNetwork(h *hashprice.Config, u sim.URLs, prefix string, recorded bool) {
+	h.StopAtEnd, h.Calculator.Source = recorded, prefix+"hashpivot"
+	h.Mempool.Enabled, h.Mempool.Source, h.Mempool.StreamURL, h.Mempool.RESTURL = true, prefix+"mempool", u.MempoolWS, u.MempoolREST
+	h.Coinbase.Enabled, h.Coinbase.Source, h.Coinbase.StreamURL, h.Coinbase.RESTURL = true, prefix+"coinbase", u.CoinbaseWS, u.CoinbaseREST
+	h.CoinMetrics.Enabled, h.CoinMetrics.Source, h.CoinMetrics.URL = true, prefix+"coinmetrics", u.CoinMetricsREST
+	// Nobody bans a client of one's own simulator.
+	h.Mempool.CallEvery, h.Coinbase.CallEvery, h.CoinMetrics.CallEvery = time.Millisecond, time.Millisecond, time.Millisecond
+
+	h.Bitcoind.Source, h.Bitcoind.RPCURL, h.Bitcoind.ZMQURL = prefix+"bitcoind", u.BitcoinRPC, u.BitcoinZMQ
+	h.Bitcoind.User, h.Bitcoind.Password, h.Bitcoind.CookieFile = "simulated", "simulated", ""
+	h.Kraken.Enabled, h.Kraken.Source, h.Kraken.StreamURL = !recorded, prefix+"kraken", u.KrakenWS
+	h.Braiins.Enabled, h.Braiins.Source, h.Braiins.URL, h.Braiins.Every = !recorded, prefix+"braiins", u.BraiinsREST, time.Minute
+	h.Luxor.Source, h.Luxor.URL, h.Luxor.Key, h.Luxor.Every, h.Luxor.CallEvery = prefix+"luxor", u.LuxorREST, "simulated", time.Minute, time.Millisecond
+	if recorded {
+		h.Luxor.Key = ""
+	}
+}
+
+// networkText is the configuration of the observers of the network.
+func networkText(u sim.URLs, prefix string, recorded bool) string {
+	text := fmt.Sprintf("hashprice: {calculator: {source: %[1]shashpivot}, mempool: {source: %[1]smempool, stream_url: %[2]s, rest_url: %[3]s}, "+
+		"coinbase: {source: %[1]scoinbase, stream_url: %[4]s, rest_url: %[5]s}, coinmetrics: {source: %[1]scoinmetrics, url: %[6]s}, ",
+		prefix, u.MempoolWS, u.MempoolREST, u.CoinbaseWS, u.CoinbaseREST, u.CoinMetricsREST)
+	if recorded {
+		return text + "kraken: {enabled: false}, braiins: {enabled: false}}"
+	}
+	return text + fmt.Sprintf("bitcoind: {source: %[1]sbitcoind, rpc_url: %[2]s, zmq_url: \"%[3]s\", user: any}, kraken: {source: %[1]skraken, stream_url: %[4]s}, "+
+		"braiins: {source: %[1]sbraiins, url: %[5]s}, luxor: {source: %[1]sluxor, url: %[6]s, key: any}}",
+		prefix, u.BitcoinRPC, u.BitcoinZMQ, u.KrakenWS, u.BraiinsREST, u.LuxorREST)
 }
 
 // pointGPUClouds turns the price lists of GPU clouds to the simulators; of a recording there are none.
@@ -133,8 +161,7 @@ func (c *simCmd) Run(a *app) error {
 		a.printf("# simulated upstreams (%s); a configuration that points at them:\nmode: %s\n", m, m)
 		prefix := m.prefix()
 		a.printf("equities: {calendar: always, alpaca: {source: "+prefix+"alpaca, stream_url: %s, rest_url: %s, key: any, secret: any}}\n", u.AlpacaStream, u.AlpacaREST)
-		a.printf("hashprice: {mempool: {source: "+prefix+"mempool, stream_url: %s, rest_url: %s}, coinbase: {source: "+prefix+"coinbase, stream_url: %s, rest_url: %s}, calculator: {source: "+prefix+"hashpivot}}\n",
-			u.MempoolWS, u.MempoolREST, u.CoinbaseWS, u.CoinbaseREST)
+		a.printf("%s\n", networkText(u, prefix, m == modeRecorded))
 		a.printf("gpurates: {vast: {source: "+prefix+"vast, url: %s}, %s}\n", u.Vast, gpuCloudsText(u, prefix, m == modeRecorded))
 		a.printf("# faults are ordered at %s/simulators; docs/simulators.md lists them\n", u.Control)
 	}

@@ -188,6 +188,24 @@ func (c Config) chainSources() []string {
 	return out
 }
 
+// Sources are the names on the events of what is on, by configuration key.
+func (c Config) Sources() map[string]string {
+	out := map[string]string{"hashprice.calculator.source": c.Calculator.Source}
+	for key, x := range map[string]struct {
+		on     bool
+		source string
+	}{
+		"mempool": {c.Mempool.Enabled, c.Mempool.Source}, "bitcoind": {c.Bitcoind.on(), c.Bitcoind.Source}, "coinbase": {c.Coinbase.Enabled, c.Coinbase.Source},
+		"kraken": {c.Kraken.Enabled, c.Kraken.Source}, "luxor": {c.Luxor.on(), c.Luxor.Source}, "braiins": {c.Braiins.Enabled, c.Braiins.Source},
+		"coinmetrics": {c.CoinMetrics.Enabled, c.CoinMetrics.Source},
+	} {
+		if x.on {
+			out["hashprice."+key+".source"] = x.source
+		}
+	}
+	return out
+}
+
 // historyFrom is the first day of history; zero for none.
 func (c Config) historyFrom() (time.Time, error) {
 	if c.HistoryFrom == "" {

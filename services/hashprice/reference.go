@@ -26,6 +26,7 @@ type reference struct {
 
 	calc *feed.Feed // on whose behalf the difference is told
 	ours func(t time.Time) *market.Hashprice
+	stopAtEnd bool // one poll is all that there is of a recording
 	// after delays the first poll until there is something to compare with; nil: none.
 	after <-chan struct{}
 
@@ -95,6 +96,9 @@ func (r *reference) session(ctx context.Context, s *feed.Session) error {
 	for {
 		if err := r.once(ctx, s); err != nil {
 			return err
+		}
+		if r.stopAtEnd {
+			return feed.ErrEndOfInput
 		}
 		select {
 		case <-ctx.Done():

@@ -213,7 +213,7 @@ func (s *service) published() error {
 			s.references = &http.Client{Timeout: time.Minute, Transport: http.DefaultTransport.(*http.Transport).Clone()}
 			s.closers = append(s.closers, s.references.CloseIdleConnections)
 		}
-		r := &reference{name: name, f: f, every: every, keep: keep, calc: s.calc.f, ours: s.calc.at}
+		r := &reference{name: name, f: f, every: every, keep: keep, calc: s.calc.f, ours: s.calc.at, stopAtEnd: s.cfg.StopAtEnd}
 		s.restores = append(s.restores, func(ctx context.Context) error { return r.restore(ctx, s.deps.History) })
 		s.absences = append(s.absences, f)
 		s.parts = append(s.parts, feed.Part{Name: source, Run: r.run})

@@ -3,6 +3,7 @@ package hashprice
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -110,21 +111,12 @@ func (c Config) Validate() error {
 	if !c.Coinbase.Enabled && !c.Kraken.Enabled {
 		bad("coinbase.enabled", "no source of BTC-USD is on; turn coinbase or kraken on")
 	}
-	names := map[string]string{}
-	for _, x := range []struct {
-		key, source string
-		on          bool
-	}{
-		{"mempool", c.Mempool.Source, c.Mempool.Enabled}, {"bitcoind", c.Bitcoind.Source, c.Bitcoind.on()}, {"coinbase", c.Coinbase.Source, c.Coinbase.Enabled},
-		{"kraken", c.Kraken.Source, c.Kraken.Enabled}, {"luxor", c.Luxor.Source, c.Luxor.on()}, {"braiins", c.Braiins.Source, c.Braiins.Enabled},
-		{"coinmetrics", c.CoinMetrics.Source, c.CoinMetrics.Enabled}, {"calculator", c.Calculator.Source, true},
-	} {
-		if other, ok := names[x.source]; ok && x.on {
-			bad(x.key+".source", "is that of %s too; two upstreams under one name would be taken for one", other)
+	names, sources := map[string]string{}, c.Sources()
+	for _, key := range slices.Sorted(maps.Keys(sources)) {
+		if other, ok := names[sources[key]]; ok {
+			bad(strings.TrimPrefix(key, "hashprice."), "is %q, as %s is; two upstreams under one name would be taken for one", sources[key], other)
 		}
-		if x.on {
-			names[x.source] = x.key
-		}
+		names[sources[key]] = key
 	}
 	return errors.Join(errs...)
 }
