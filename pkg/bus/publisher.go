@@ -25,6 +25,9 @@ type PublisherConfig struct {
 	MaxBatch  int // events of one message; 512
 	MaxBytes  int // of one message; 768 KiB
 	InFlight  int // messages in flight, over all subjects; 256
+	// Gate, if any, is asked right before each message is sent, a retry too. Once it has refused, the publisher sends nothing any more:
+	// what its feeds take for told was not, so they must begin anew with a new publisher. See Lease.Gate.
+	Gate func() error
 }
 
 // Publisher batches events by subject and publishes them in order. It clocks itself, as group commit does: while a subject's message is
@@ -50,6 +53,7 @@ type Publisher struct {
 	lanes  map[laneKey]*lane
 	n      uint64
 	closed bool
+	shut   error // what the gate said
 	stats  PublisherStats
 }
 
@@ -98,6 +102,10 @@ func (p *Publisher) Publish(ctx context.Context, ev market.Event) error {
 		p.room.Release(1)
 		return ErrClosed
 	}
+	if p.shut != nil {
+		p.room.Release(1)
+		return p.shut
+	}
 	l := p.lanes[key]
 	if l == nil {
 		l = &lane{key: key, stream: ev.Stream()}
@@ -130,8 +138,8 @@ func (p *Publisher) drain(l *lane) {
 		p.mu.Unlock()
 
 		if err := p.publish(l, batch); err != nil {
-			// Only Close gives up, and then the events are lost to this process; a feed finds them again after its restart.
-			p.log.Error("publisher closed with events that were not stored", "subject", l.key.subject, "events", n, "err", err)
+			// Only Close and the gate give up, and then the events are lost to this process; a feed finds them again after its restart.
+			p.log.Error("publisher ended with events that were not stored", "subject", l.key.subject, "events", n, "err", err)
 		}
 		p.room.Release(int64(n))
 	}
@@ -181,6 +189,9 @@ func (p *Publisher) store(l *lane, msg *nats.Msg, id string) (retries uint64, _ 
 	first := time.Now()
 	warned := time.Time{}
 	for {
+		if err := p.gate(); err != nil {
+			return retries, fmt.Errorf("publish to %s: %w", l.key.subject, err)
+		}
 		// Short: an answer that a server's restart has swallowed never comes, and a retry is safe.
 		ctx, cancel := context.WithTimeout(p.ctx, 3*time.Second)
 		_, err := p.b.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(string(l.stream)))
@@ -210,6 +221,20 @@ func (p *Publisher) store(l *lane, msg *nats.Msg, id string) (retries uint64, _ 
 			}
 		}
 	}
+}
+
+// gate asks the gate; once it is shut it stays so.
+func (p *Publisher) gate() error {
+	if p.cfg.Gate == nil {
+		return nil
+	}
+	err := p.cfg.Gate()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.shut == nil && err != nil {
+		p.shut = err
+	}
+	return p.shut
 }
 
 // PublishOnce stores an event under a subject of its own unless that subject holds a message already: a permanent once, whatever the
@@ -254,6 +279,11 @@ func (p *Publisher) Flush(ctx context.Context) error {
 		return fmt.Errorf("flush the publisher: %w", err)
 	}
 	p.room.Release(int64(p.cfg.MaxQueued))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.shut != nil {
+		return fmt.Errorf("flush the publisher: %w", p.shut)
+	}
 	return nil
 }
 
