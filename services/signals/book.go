@@ -3,6 +3,7 @@ package signals
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/market"
@@ -466,7 +467,7 @@ func (x *interner) number(s string) uint64 {
 	n, ok := x.n[s]
 	if !ok {
 		n = uint64(len(x.n))
-		x.n[s] = n
+		x.n[strings.Clone(s)] = n // s may be a piece of a whole message
 	}
 	return n
 }

@@ -190,6 +190,7 @@ func (e *engine) list(ctx context.Context, b *symbolBook, now time.Time) error {
 	b.listed.at = now
 	s := b.skipped
 	s.unmatched = b.unmatched()
+	s.tooOld = max(s.tooOld, b.listed.tooOld) // after a restart only some of them are read again
 	if b.listed.any && s == b.listed.skipped || !b.listed.any && s.total() == 0 {
 		return nil
 	}

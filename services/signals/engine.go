@@ -102,6 +102,7 @@ func (e *engine) bookOf(ctx context.Context, n bookName) (*symbolBook, error) {
 		b.used = e.now
 		return b, nil
 	}
+	n.source, n.symbol = strings.Clone(n.source), strings.Clone(n.symbol) // they may be pieces of a whole message
 	b, err := e.newBook(n)
 	if err != nil {
 		return nil, err

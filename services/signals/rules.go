@@ -82,7 +82,7 @@ func (r *Rules) one(code, tape string) rule {
 		x = rule{minute: c.Minute, daily: c.Daily}
 	}
 	if len(r.cache) < maxCached {
-		r.cache[k] = x
+		r.cache[[2]string{strings.Clone(code), strings.Clone(tape)}] = x // they may be pieces of a whole message
 	}
 	return x
 }
