@@ -11,8 +11,8 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/market"
 )
 
-// kraken is the Kraken price feed.
-type kraken struct {
+// krakenSpot is the Kraken price feed.
+type krakenSpot struct {
 	cfg     KrakenConfig
 	f       *feed.Feed
 	onPrice func(*market.BTCPrice)
@@ -26,7 +26,7 @@ const (
 	krakenTrade  = "trade"
 )
 
-func (k *kraken) run(ctx context.Context) error {
+func (k *krakenSpot) run(ctx context.Context) error {
 	p := feed.DefaultPolicy()
 	// Cloudflare bans who connects more than some 150 times in ten minutes.
 	p.FirstWait = time.Second
@@ -37,7 +37,7 @@ func (k *kraken) run(ctx context.Context) error {
 	return nil
 }
 
-func (k *kraken) session(ctx context.Context, s *feed.Session) error {
+func (k *krakenSpot) session(ctx context.Context, s *feed.Session) error {
 	conn, err := feed.Dial(ctx, feed.WebsocketConfig{URL: k.cfg.StreamURL})
 	if err != nil {
 		return err
@@ -67,7 +67,7 @@ func (k *kraken) session(ctx context.Context, s *feed.Session) error {
 }
 
 // frame handles one message. Its errors end the session.
-func (k *kraken) frame(ctx context.Context, s *feed.Session, frame feed.Frame) error {
+func (k *krakenSpot) frame(ctx context.Context, s *feed.Session, frame feed.Frame) error {
 	m, err := decodeKraken(frame.Data, k.cfg.Channel, k.cfg.Symbol, frame.Recv)
 	if err != nil {
 		if err := k.f.Reject(ctx, krakenWS, feed.ReasonOf(err, feed.ReasonMalformed), err, frame.Data); err != nil {

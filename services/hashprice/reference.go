@@ -24,8 +24,8 @@ type reference struct {
 	history bool
 	first   time.Time // the beginning of a history
 
-	calc *feed.Feed // on whose behalf the difference is told
-	ours func(t time.Time) *market.Hashprice
+	calc      *feed.Feed // on whose behalf the difference is told
+	ours      func(t time.Time) *market.Hashprice
 	stopAtEnd bool // one poll is all that there is of a recording
 	// after delays the first poll until there is something to compare with; nil: none.
 	after <-chan struct{}

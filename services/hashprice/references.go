@@ -38,8 +38,8 @@ var luxorSpans = []struct {
 	{day, "1D", "5m"}, {7 * day, "7D", "1H"}, {30 * day, "1M", "1H"}, {90 * day, "3M", "1H"}, {365 * day, "1Y", "6H"},
 }
 
-// luxor polls the published index. After an absence it asks for the span that covers it, which has coarser buckets the longer it is.
-func luxor(cfg LuxorConfig, r *reference, client *http.Client) func(context.Context, time.Time) ([]*market.Hashprice, error) {
+// pollLuxor asks for the published index. After an absence it asks for the span that covers it, which has coarser buckets the longer it is.
+func pollLuxor(cfg LuxorConfig, r *reference, client *http.Client) func(context.Context, time.Time) ([]*market.Hashprice, error) {
 	pace := pacer{every: cfg.CallEvery}
 	return func(ctx context.Context, since time.Time) ([]*market.Hashprice, error) {
 		x := luxorSpans[0]
@@ -65,8 +65,8 @@ func luxor(cfg LuxorConfig, r *reference, client *http.Client) func(context.Cont
 	}
 }
 
-// braiins polls the published figure; the client follows its redirect.
-func braiins(cfg BraiinsConfig, r *reference, client *http.Client) func(context.Context, time.Time) ([]*market.Hashprice, error) {
+// pollBraiins asks for the published figure; the client follows its redirect.
+func pollBraiins(cfg BraiinsConfig, r *reference, client *http.Client) func(context.Context, time.Time) ([]*market.Hashprice, error) {
 	return func(ctx context.Context, _ time.Time) ([]*market.Hashprice, error) {
 		const path = "/hashrate-stats"
 		return get(ctx, r, client, feed.Request{URL: cfg.URL + path}, path, decodeBraiins)
@@ -76,8 +76,8 @@ func braiins(cfg BraiinsConfig, r *reference, client *http.Client) func(context.
 // coinPages bounds the pages of one poll: a thousand days each, more than bitcoin has.
 const coinPages = 50
 
-// coinMetrics reads the daily figures page by page.
-func coinMetrics(cfg CoinMetricsConfig, r *reference, client *http.Client) func(context.Context, time.Time) ([]*market.Hashprice, error) {
+// pollCoinMetrics reads the daily figures page by page.
+func pollCoinMetrics(cfg CoinMetricsConfig, r *reference, client *http.Client) func(context.Context, time.Time) ([]*market.Hashprice, error) {
 	pace := pacer{every: cfg.CallEvery}
 	return func(ctx context.Context, since time.Time) ([]*market.Hashprice, error) {
 		const path = "/timeseries/asset-metrics"

@@ -197,7 +197,7 @@ func (s *service) kraken() error {
 	if err != nil {
 		return err
 	}
-	k := &kraken{cfg: s.cfg.Kraken, f: f, onPrice: s.calc.onPrice}
+	k := &krakenSpot{cfg: s.cfg.Kraken, f: f, onPrice: s.calc.onPrice}
 	s.parts = append(s.parts, feed.Part{Name: s.cfg.Kraken.Source, Run: k.run})
 	return nil
 }
@@ -224,14 +224,14 @@ func (s *service) published() error {
 		if err != nil {
 			return err
 		}
-		r.poll, r.history = luxor(c, r, s.references), true
+		r.poll, r.history = pollLuxor(c, r, s.references), true
 	}
 	if c := s.cfg.Braiins; c.Enabled {
 		r, err := add("braiins", c.Source, c.Every, 0)
 		if err != nil {
 			return err
 		}
-		r.poll = braiins(c, r, s.references)
+		r.poll = pollBraiins(c, r, s.references)
 	}
 	if c := s.cfg.CoinMetrics; c.Enabled {
 		r, err := add("coinmetrics", c.Source, c.Every, 3*day)
@@ -241,7 +241,7 @@ func (s *service) published() error {
 		if r.first, err = time.Parse(time.DateOnly, c.From); err != nil {
 			return err
 		}
-		r.poll, r.history, r.ours, r.after = coinMetrics(c, r, s.references), true, s.hist.at, s.hist.passed
+		r.poll, r.history, r.ours, r.after = pollCoinMetrics(c, r, s.references), true, s.hist.at, s.hist.passed
 	}
 	return nil
 }
