@@ -36,6 +36,7 @@ var benchmarks = []struct {
 	run  func(context.Context, func(figure)) error
 }{
 	{"publish", publish},
+	{"ingest", ingest},
 	{"landing", landing},
 	{"latency", latency},
 }
