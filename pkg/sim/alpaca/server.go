@@ -128,6 +128,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s.mux = http.NewServeMux()
 	s.mux.HandleFunc("GET /v2/{feed}", s.serveStream)
+	s.mux.HandleFunc("GET /v1beta1/{feed}", s.serveStream)
 	s.mux.Handle("GET /v2/stocks/trades", s.http.Wrap(s.rest(s.serveTrades)))
 	s.mux.Handle("GET /v2/stocks/quotes", s.http.Wrap(s.rest(s.serveQuotes)))
 	s.mux.Handle("GET /v2/stocks/bars", s.http.Wrap(s.rest(s.serveBars)))
@@ -158,7 +159,7 @@ func (s *Server) Symbols() []string {
 	return out
 }
 
-// Handler serves /v2/{feed} (websocket) and /v2/stocks/{trades,quotes,bars}.
+// Handler serves /v2/{feed} and /v1beta1/{feed} (websocket) and /v2/stocks/{trades,quotes,bars}.
 func (s *Server) Handler() http.Handler { return s.mux }
 
 // Close drops all clients and waits for the simulator's goroutines.

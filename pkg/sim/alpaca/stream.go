@@ -80,6 +80,7 @@ type client struct {
 	ws     *websocket.Conn
 	line   *wire.Line
 	binary bool
+	path   string
 	authed bool // guarded by s.mu
 	out    chan outFrame
 
@@ -118,8 +119,8 @@ func (c *client) isSlow() bool {
 }
 
 func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
-	switch r.PathValue("feed") {
-	case "iex", "sip", "delayed_sip", "test":
+	switch r.URL.Path {
+	case "/v2/iex", "/v2/sip", "/v2/delayed_sip", "/v2/test", "/v1beta1/boats", "/v1beta1/overnight":
 	default:
 		http.NotFound(w, r)
 		return
@@ -132,7 +133,7 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // Upgrade has answered
 	}
-	c := &client{s: s, ws: ws, line: s.sockets.Open(ws), binary: r.Header.Get("Content-Type") == "application/msgpack", out: make(chan outFrame, queued), subs: subscriptions{}}
+	c := &client{s: s, path: r.URL.Path, ws: ws, line: s.sockets.Open(ws), binary: r.Header.Get("Content-Type") == "application/msgpack", out: make(chan outFrame, queued), subs: subscriptions{}}
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -289,7 +290,7 @@ func (c *client) login(key, secret string) (bad bool) {
 	s.mu.Lock()
 	n := 0
 	for other := range s.clients {
-		if other.authed {
+		if other.authed && other.path == c.path { // the limit is an endpoint's
 			n++
 		}
 	}

@@ -1,6 +1,8 @@
 package alpaca
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/sim/tape"
@@ -29,7 +31,8 @@ func (s *Server) run() {
 	defer s.wg.Done()
 	t := time.NewTicker(tape.Bucket)
 	defer t.Stop()
-	told := &teller{s: s, packer: newPacker(), minutes: map[*tape.Security]*tape.Minute{}, last: map[*tape.Security]*tape.Minute{}}
+	told, late := newTeller(s), newTeller(s)
+	late.delayed = true
 	for {
 		select {
 		case <-s.stop:
@@ -40,24 +43,36 @@ func (s *Server) run() {
 		b := s.done.Load() + 1
 		if newest-b > catchUp || b-newest > catchUp { // the clock was set
 			s.DropAll()
-			told.minutes, told.last = map[*tape.Security]*tape.Minute{}, map[*tape.Security]*tape.Minute{}
+			told, late = newTeller(s), newTeller(s)
+			late.delayed = true
 			b = newest
 		}
 		for ; b <= newest; b++ {
 			told.bucket(b)
+			if len(s.audience(true)) > 0 {
+				late.bucket(b - int64(sipDelay/tape.Bucket))
+			}
 		}
 	}
 }
 
+// sipDelay is how far delayed_sip is behind.
+const sipDelay = 15 * time.Minute
+
 // teller is the state of the sending goroutine.
 type teller struct {
 	s       *Server
+	delayed bool // it tells delayed_sip
 	packer  *packer
 	scratch []tape.Tick
 	ticks   []tape.Tick
 	out     []message
 	minutes map[*tape.Security]*tape.Minute // the running minute
 	last    map[*tape.Security]*tape.Minute // the one before it
+}
+
+func newTeller(s *Server) *teller {
+	return &teller{s: s, packer: newPacker(), minutes: map[*tape.Security]*tape.Minute{}, last: map[*tape.Security]*tape.Minute{}}
 }
 
 func (t *teller) bucket(b int64) {
@@ -82,11 +97,13 @@ func (t *teller) bucket(b int64) {
 			t.reviseMinute(sec, start-tape.PerMinute, b)
 		}
 	}
-	s.done.Store(b)
+	if !t.delayed {
+		s.done.Store(b)
+	}
 	if len(t.out) == 0 || s.muted.Load() || s.sockets.Muted() {
 		return
 	}
-	for _, c := range s.snapshot() {
+	for _, c := range s.audience(t.delayed) {
 		t.sendTo(c)
 	}
 }
@@ -130,7 +147,7 @@ func (t *teller) closeMinute(sec *tape.Security, start, b int64) {
 	}
 	t.last[sec] = m
 	t.minutes[sec] = &tape.Minute{Bar: tape.Bar{At: (start + tape.PerMinute) * int64(tape.Bucket)}}
-	if t.s.wants('d', sec.Symbol) {
+	if t.wants('d', sec.Symbol) {
 		now := tape.BucketTime(b + 1)
 		if d, ok := t.s.gen.DailyBar(t.s.cal, sec, t.s.gen.TradeDate(t.s.cal, now.Add(-time.Nanosecond)), now); ok {
 			t.out = append(t.out, message{kind: 'd', symbol: sec.Symbol, sec: sec, bar: &d})
@@ -152,8 +169,13 @@ func (t *teller) reviseMinute(sec *tape.Security, start, b int64) {
 	t.out = append(t.out, message{kind: 'u', symbol: sec.Symbol, sec: sec, bar: &m.Bar})
 }
 
-func (s *Server) wants(kind byte, symbol string) bool {
-	for _, c := range s.snapshot() {
+// audience is who listens to the stream, or to the delayed one.
+func (s *Server) audience(delayed bool) []*client {
+	return slices.DeleteFunc(s.snapshot(), func(c *client) bool { return strings.HasSuffix(c.path, "/delayed_sip") != delayed })
+}
+
+func (t *teller) wants(kind byte, symbol string) bool {
+	for _, c := range t.s.audience(t.delayed) {
 		if c.wants(kind, symbol) {
 			return true
 		}

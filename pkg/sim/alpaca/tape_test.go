@@ -62,7 +62,7 @@ func play(t testing.TB, s *Server, from, to int64) []wireMessage {
 	}
 	s.clients[c] = struct{}{}
 	defer delete(s.clients, c)
-	tp := &teller{s: s, packer: newPacker(), minutes: map[*tape.Security]*tape.Minute{}, last: map[*tape.Security]*tape.Minute{}}
+	tp := newTeller(s)
 	for b := from; b <= to; b++ {
 		tp.bucket(b)
 	}
@@ -259,7 +259,7 @@ func BenchmarkTape(b *testing.B) {
 		c.subs[ch.name] = testSymbols
 	}
 	s.clients[c] = struct{}{}
-	tp := &teller{s: s, packer: newPacker(), minutes: map[*tape.Security]*tape.Minute{}, last: map[*tape.Security]*tape.Minute{}}
+	tp := newTeller(s)
 	at := firstBucket
 	n := 0
 	b.ReportAllocs()
