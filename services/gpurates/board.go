@@ -1,7 +1,6 @@
 package gpurates
 
 import (
-	"context"
 	"sync"
 	"time"
 
@@ -46,7 +45,7 @@ func (b *board) publish(recv time.Time, fn func(recv time.Time) error) error {
 }
 
 // index runs fn with the time of an index and the lists that are fresh at it.
-func (b *board) index(ctx context.Context, now time.Time, stale int, fn func(ctx context.Context, cut time.Time, fresh []*list) error) error {
+func (b *board) index(now time.Time, stale int, fn func(cut time.Time, fresh []*list) error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !now.After(b.last) {
@@ -59,10 +58,10 @@ func (b *board) index(ctx context.Context, now time.Time, stale int, fn func(ctx
 			fresh = append(fresh, l)
 		}
 	}
-	return fn(ctx, now, fresh)
+	return fn(now, fresh)
 }
 
-// offers are the open offers of the lists.
+// offersOf are the open offers of the lists.
 func offersOf(lists []*list) []*market.Offer {
 	var out []*market.Offer
 	for _, l := range lists {

@@ -49,6 +49,7 @@ type service struct {
 	cfg     Config
 	deps    feed.Deps
 	board   *board
+	index   *indexer // nil: none
 	parts   []feed.Part
 	clients []*http.Client
 }
@@ -111,12 +112,27 @@ func (s *service) upstreams(ctx context.Context) error {
 			return g.Wait()
 		}})
 	}
-	return nil
+	if !s.cfg.Index.Enabled || s.cfg.StopAtEnd { // the polls of a recording are of different days
+		return nil
+	}
+	var err error
+	s.index, err = newIndexer(ctx, s.cfg.Index, s.deps, s.board)
+	return err
 }
 
 // together runs the parts, and the index as long as any of them.
 func (s *service) together(ctx context.Context) error {
-	return feed.Together(ctx, s.deps.Logger, s.parts...)
+	if s.index == nil {
+		return feed.Together(ctx, s.deps.Logger, s.parts...)
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	ictx, end := context.WithCancel(gctx)
+	g.Go(func() error {
+		defer end()
+		return feed.Together(gctx, s.deps.Logger, s.parts...)
+	})
+	g.Go(func() error { return s.index.run(ictx) })
+	return g.Wait()
 }
 
 // restore reads back the offers that were open and the rates that were told, so that what happened while we were away is told once and

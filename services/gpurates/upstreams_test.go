@@ -280,7 +280,9 @@ func TestSoldOutIsListedAndNotRentable(t *testing.T) {
 		mem := feedtest.NewMemory()
 		stop := serve(t, cfg, over(mem))
 		wait(t, mem, key+" selling out", func(evs []market.Event) bool {
-			return count(evs, func(o *market.Offer) bool { return !o.Rentable && o.Action != market.OfferClosed && o.USDPerGPUHour.IsPos() }) > 0 &&
+			return count(evs, func(o *market.Offer) bool {
+				return !o.Rentable && o.Action != market.OfferClosed && o.USDPerGPUHour.IsPos()
+			}) > 0 &&
 				count(evs, func(o *market.Offer) bool { return o.Rentable && o.Stock != "" }) > 0
 		})
 		if err := stop(); err != nil {
