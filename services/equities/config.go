@@ -8,6 +8,8 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/session"
 	"github.com/hashpivot/hashpivot/services/equities/alpaca"
 	"github.com/hashpivot/hashpivot/services/equities/engine"
+	"github.com/hashpivot/hashpivot/services/equities/finnhub"
+	"github.com/hashpivot/hashpivot/services/equities/massive"
 )
 
 // Config of the service.
@@ -19,8 +21,10 @@ type Config struct {
 	Calendar string `koanf:"calendar"`
 	// StopAtEnd ends the service when the upstream says that its recording is over.
 	StopAtEnd bool `koanf:"stop_at_end"`
-	// Alpaca is on where its key is set.
+	// Alpaca, Massive and Finnhub are on where their keys are set.
 	Alpaca   alpaca.Config   `koanf:"alpaca"`
+	Massive  massive.Config  `koanf:"massive"`
+	Finnhub  finnhub.Config  `koanf:"finnhub"`
 	Backfill engine.Backfill `koanf:"backfill"`
 	Stale    engine.Stale    `koanf:"stale"`
 }
@@ -29,13 +33,31 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Symbols: []string{"WGMI", "CORZ", "BTBT", "IREN"}, Calendar: "us",
-		Alpaca:   alpaca.DefaultConfig(),
+		Alpaca: alpaca.DefaultConfig(), Massive: massive.DefaultConfig(), Finnhub: finnhub.DefaultConfig(),
 		Backfill: engine.DefaultBackfill(), Stale: engine.DefaultStale(),
 	}
 }
 
 // On reports whether any upstream is switched on.
-func (c Config) On() bool { return c.Alpaca.Key != "" }
+func (c Config) On() bool { return c.Alpaca.Key != "" || c.Massive.Key != "" || c.Finnhub.Key != "" }
+
+// Sources are the names on the events of what is switched on, by configuration key.
+func (c Config) Sources() map[string]string {
+	out := map[string]string{}
+	if c.Alpaca.Key != "" {
+		out["equities.alpaca.source"] = c.Alpaca.Source
+		if night, on := c.Alpaca.Night(); on {
+			out["equities.alpaca.overnight.source"] = night.Source
+		}
+	}
+	if c.Massive.Key != "" {
+		out["equities.massive.source"] = c.Massive.Source
+	}
+	if c.Finnhub.Key != "" {
+		out["equities.finnhub.source"] = c.Finnhub.Source
+	}
+	return out
+}
 
 // Validate names the first key that is wrong.
 func (c Config) Validate() error {
@@ -57,6 +79,16 @@ func (c Config) Validate() error {
 	if c.Alpaca.Key != "" || !c.On() { // with none switched on, Alpaca's missing key is what to say
 		if err := c.Alpaca.Validate(); err != nil {
 			return fmt.Errorf("equities.alpaca.%w", err)
+		}
+	}
+	if c.Massive.Key != "" {
+		if err := c.Massive.Validate(); err != nil {
+			return fmt.Errorf("equities.massive.%w", err)
+		}
+	}
+	if c.Finnhub.Key != "" {
+		if err := c.Finnhub.Validate(); err != nil {
+			return fmt.Errorf("equities.finnhub.%w", err)
 		}
 	}
 	return nil

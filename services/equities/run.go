@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/feed"
 	"github.com/hashpivot/hashpivot/pkg/session"
 	"github.com/hashpivot/hashpivot/services/equities/alpaca"
 	"github.com/hashpivot/hashpivot/services/equities/engine"
+	"github.com/hashpivot/hashpivot/services/equities/finnhub"
+	"github.com/hashpivot/hashpivot/services/equities/massive"
 )
 
 // upstream is one that is switched on.
@@ -19,6 +22,8 @@ type upstream struct {
 	symbols []string
 	up      engine.Upstream
 	night   bool // it trades by the night's calendar
+	// heartbeat is how far apart its own signs of life may be: silence up to there is in order, whatever equities.stale says.
+	heartbeat time.Duration
 }
 
 // upstreams lists what is switched on, each with the symbols that it serves.
@@ -27,13 +32,20 @@ func (c Config) upstreams() (out []upstream) {
 		if len(symbols) == 0 {
 			symbols = c.Symbols
 		}
-		out = append(out, upstream{source, symbols, up, night})
+		out = append(out, upstream{source: source, symbols: symbols, up: up, night: night})
 	}
 	if c.Alpaca.Key != "" {
 		add(c.Alpaca.Source, c.Alpaca.Symbols, alpaca.New(c.Alpaca), false)
 		if night, on := c.Alpaca.Night(); on {
 			add(night.Source, night.Symbols, alpaca.New(night), true)
 		}
+	}
+	if c.Massive.Key != "" {
+		add(c.Massive.Source, c.Massive.Symbols, massive.New(c.Massive), false)
+	}
+	if c.Finnhub.Key != "" {
+		add(c.Finnhub.Source, c.Finnhub.Symbols, finnhub.New(c.Finnhub), false)
+		out[len(out)-1].heartbeat = c.Finnhub.MuteAfter
 	}
 	return out
 }
@@ -47,8 +59,14 @@ func (c Config) engine(u upstream, deps feed.Deps) (*engine.Engine, error) {
 	if err != nil {
 		return nil, err
 	}
+	stale := c.Stale
+	for _, d := range []*time.Duration{&stale.Regular, &stale.Extended, &stale.Overnight} {
+		if *d > 0 {
+			*d = max(*d, u.heartbeat)
+		}
+	}
 	return engine.New(engine.Config{
-		Source: u.source, Symbols: u.symbols, Calendar: cal, StopAtEnd: c.StopAtEnd, Backfill: c.Backfill, Stale: c.Stale,
+		Source: u.source, Symbols: u.symbols, Calendar: cal, StopAtEnd: c.StopAtEnd, Backfill: c.Backfill, Stale: stale,
 	}, u.up, deps)
 }
 

@@ -171,8 +171,10 @@ func (c *config) validate() error {
 // made-up numbers from ever passing for real ones.
 func (c *config) marks(services ...string) error {
 	type marked struct{ service, key, source string }
-	list := []marked{
-		{"equities", "equities.alpaca.source", c.Equities.Alpaca.Source},
+	var list []marked
+	stocks := c.Equities.Sources()
+	for _, key := range slices.Sorted(maps.Keys(stocks)) {
+		list = append(list, marked{"equities", key, stocks[key]})
 	}
 	network := c.Hashprice.Sources()
 	for _, key := range slices.Sorted(maps.Keys(network)) {

@@ -37,7 +37,7 @@ func (p *pipeline) feeds() []service {
 	if p.cfg.equitiesOn() {
 		return append(out, all["equities"])
 	}
-	p.app.log.Info("equities are off: no key; set APCA_API_KEY_ID and APCA_API_SECRET_KEY (or equities.alpaca.key and .secret) to turn them on")
+	p.app.log.Info("equities are off: no key; set APCA_API_KEY_ID and APCA_API_SECRET_KEY (or equities.alpaca.key and .secret), MASSIVE_API_KEY or FINNHUB_API_KEY to turn them on")
 	return out
 }
 
@@ -48,7 +48,8 @@ func (a *app) vendorKeys(cfg *config) {
 	for _, v := range []struct {
 		name string
 		into *run.Secret
-	}{{"APCA_API_KEY_ID", &cfg.Equities.Alpaca.Key}, {"APCA_API_SECRET_KEY", &cfg.Equities.Alpaca.Secret}} {
+	}{{"APCA_API_KEY_ID", &cfg.Equities.Alpaca.Key}, {"APCA_API_SECRET_KEY", &cfg.Equities.Alpaca.Secret},
+		{"MASSIVE_API_KEY", &cfg.Equities.Massive.Key}, {"FINNHUB_API_KEY", &cfg.Equities.Finnhub.Key}} {
 		if *v.into == "" {
 			*v.into = run.Secret(a.getenv(v.name))
 		}

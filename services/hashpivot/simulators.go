@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/pkg/sim"
+	"github.com/hashpivot/hashpivot/services/equities"
 	"github.com/hashpivot/hashpivot/services/gpurates"
 	"github.com/hashpivot/hashpivot/services/hashprice"
 )
@@ -49,6 +50,7 @@ func (s *simulators) point(cfg *config) error {
 	e := &cfg.Equities
 	e.Alpaca.Source, e.Calendar, e.StopAtEnd = prefix+"alpaca", "always", recorded
 	e.Alpaca.StreamURL, e.Alpaca.RESTURL, e.Alpaca.Key, e.Alpaca.Secret = u.AlpacaStream, u.AlpacaREST, "simulated", "simulated"
+	pointEquities(e, u, prefix, recorded)
 	if recorded {
 		symbols, err := sim.RecordedSymbols(s.dir)
 		if err != nil {
@@ -69,6 +71,26 @@ func (s *simulators) point(cfg *config) error {
 	}
 	pointGPUClouds(g, u, prefix, recorded)
 	return run.Usage(cfg.validate())
+}
+
+// pointEquities turns the other upstreams of equities to the simulators; in the formats of Massive and Finnhub nothing was recorded.
+func pointEquities(e *equities.Config, u sim.URLs, prefix string, recorded bool) {
+	e.Massive.Source, e.Massive.StreamURL, e.Massive.RESTURL, e.Massive.Key = prefix+"massive", u.MassiveWS, u.MassiveREST, "simulated"
+	e.Finnhub.Source, e.Finnhub.StreamURL, e.Finnhub.RESTURL, e.Finnhub.Key = prefix+"finnhub", u.FinnhubWS, u.FinnhubREST, "simulated"
+	e.Finnhub.CallEvery = time.Millisecond
+	if recorded {
+		e.Massive.Key, e.Finnhub.Key = "", ""
+	}
+}
+
+// equitiesText is the configuration of the upstreams of equities.
+func equitiesText(u sim.URLs, prefix string, recorded bool) string {
+	text := fmt.Sprintf("equities: {calendar: always, alpaca: {source: %salpaca, stream_url: %s, rest_url: %s, key: any, secret: any}", prefix, u.AlpacaStream, u.AlpacaREST)
+	if recorded {
+		return text + "}"
+	}
+	return text + fmt.Sprintf(", massive: {source: %[1]smassive, stream_url: %[2]s, rest_url: %[3]s, key: any}, finnhub: {source: %[1]sfinnhub, stream_url: %[4]s, rest_url: %[5]s, key: any}}",
+		prefix, u.MassiveWS, u.MassiveREST, u.FinnhubWS, u.FinnhubREST)
 }
 
 // pointNetwork turns the observers of the bitcoin network and its price to the simulators; of a recording there are mempool.space, Coinbase's
@@ -160,7 +182,7 @@ func (c *simCmd) Run(a *app) error {
 	} else {
 		a.printf("# simulated upstreams (%s); a configuration that points at them:\nmode: %s\n", m, m)
 		prefix := m.prefix()
-		a.printf("equities: {calendar: always, alpaca: {source: "+prefix+"alpaca, stream_url: %s, rest_url: %s, key: any, secret: any}}\n", u.AlpacaStream, u.AlpacaREST)
+		a.printf("%s\n", equitiesText(u, prefix, m == modeRecorded))
 		a.printf("%s\n", networkText(u, prefix, m == modeRecorded))
 		a.printf("gpurates: {vast: {source: "+prefix+"vast, url: %s}, %s}\n", u.Vast, gpuCloudsText(u, prefix, m == modeRecorded))
 		a.printf("# faults are ordered at %s/simulators; docs/simulators.md lists them\n", u.Control)
