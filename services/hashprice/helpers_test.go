@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/hashpivot/hashpivot/pkg/sim/control"
 	"github.com/hashpivot/hashpivot/pkg/sim/mempool"
 )
 
@@ -26,3 +27,5 @@ func newCancel(t *testing.T) (context.Context, context.CancelFunc) {
 	t.Helper()
 	return context.WithCancel(t.Context())
 }
+
+func pageLoop() control.Order { return control.Order{Fault: control.PageLoop} }
