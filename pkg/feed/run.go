@@ -22,6 +22,8 @@ type Policy struct {
 	StableAfter time.Duration
 	// ReadyWithin bounds connecting and logging in.
 	ReadyWithin time.Duration
+	// CallWithin bounds one HTTP call of Feed.Call and CallPatiently; 0: a minute.
+	CallWithin time.Duration
 	// Stale returns for how long silence is in order at the time; 0 or less means for ever. Mute is not quiet: a session that is
 	// silent for longer is torn down and the feed comes again. nil means a minute at all times.
 	Stale func(now time.Time) time.Duration
@@ -118,6 +120,7 @@ func (s *Session) snapshot() (start, ready, alive time.Time) {
 func (f *Feed) Run(ctx context.Context, p Policy, connect func(ctx context.Context, s *Session) error) error {
 	p = f.policy(p)
 	bo := newBackoff(p)
+	told := map[string]bool{} // of this outage
 	for {
 		s := &Session{f: f, startAt: f.Now()}
 		err := f.session(ctx, p, s, connect)
@@ -125,7 +128,10 @@ func (f *Feed) Run(ctx context.Context, p Policy, connect func(ctx context.Conte
 
 		// What is published from here on must go out even though ctx has ended: the ledger is the promise.
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		done, perr := f.afterSession(last, ctx.Err() != nil, err, ready, alive)
+		if !ready.IsZero() {
+			told = map[string]bool{nameUnreachable: true} // a loss says so itself
+		}
+		done, perr := f.afterSession(last, ctx.Err() != nil, err, ready, alive, told)
 		cancel()
 		if perr != nil {
 			return perr
@@ -157,7 +163,7 @@ func (f *Feed) policy(p Policy) Policy {
 	return p
 }
 
-func (f *Feed) afterSession(ctx context.Context, stopping bool, err error, ready, alive time.Time) (done bool, _ error) {
+func (f *Feed) afterSession(ctx context.Context, stopping bool, err error, ready, alive time.Time, told map[string]bool) (done bool, _ error) {
 	detail := ""
 	if err != nil {
 		detail = err.Error()
@@ -176,7 +182,11 @@ func (f *Feed) afterSession(ctx context.Context, stopping bool, err error, ready
 		state = market.FeedStale
 	}
 	if ready.IsZero() {
-		// Never accepted: the gap of the session before is still open, this try adds nothing to it.
+		// Never accepted: the gap of the session before is still open, this try adds nothing to it. What is wrong is told once an outage.
+		if name := nameOf(err); !told[name] {
+			told[name] = true
+			return false, f.State(ctx, state, detail)
+		}
 		f.cfg.Metrics.state(f.cfg.Source, state)
 		return false, nil
 	}
@@ -252,11 +262,14 @@ func newBackoff(p Policy) *backoff.ExponentialBackOff {
 	return bo
 }
 
+// longestRetryAfter bounds what an upstream can ask for: a wrong header must not silence a feed for years.
+const longestRetryAfter = 15 * time.Minute
+
 // waitFor is the next back-off, or what the upstream asked for if that is longer.
 func waitFor(bo *backoff.ExponentialBackOff, err error) time.Duration {
 	wait := bo.NextBackOff()
 	if ra, ok := errors.AsType[*retryAfterError](err); ok && ra.d > wait {
-		wait = ra.d
+		wait = min(ra.d, max(wait, longestRetryAfter))
 	}
 	return wait
 }

@@ -65,7 +65,7 @@ func Dial(ctx context.Context, cfg WebsocketConfig) (*Conn, error) {
 	}
 	ws, resp, err := d.DialContext(ctx, cfg.URL, cfg.Header)
 	if err != nil {
-		err = fmt.Errorf("dial %s: %w", redact(cfg.URL), err)
+		err = fmt.Errorf("dial %s: %w", redact(cfg.URL), nameTLS(err))
 		if resp != nil {
 			body, _ := io.ReadAll(io.LimitReader(resp.Body, 512))
 			_ = resp.Body.Close()
@@ -127,7 +127,7 @@ func (c *Conn) pings(ctx context.Context) {
 // Read waits for the next message. The error is of type *CloseError where the peer closed in good order, and carries ReasonTooLarge where
 // a message was over the limit. Read must not be called again after an error.
 func (c *Conn) Read(ctx context.Context) (Frame, error) {
-	typ, data, err := c.ws.ReadMessage()
+	typ, data, err := c.next()
 	if err == nil {
 		return Frame{Data: data, Binary: typ == websocket.BinaryMessage, Recv: time.Now().UTC()}, nil
 	}
@@ -144,6 +144,19 @@ func (c *Conn) Read(ctx context.Context) (Frame, error) {
 		return Frame{}, fmt.Errorf("read from %s: no pong within %s: %w", redact(c.cfg.URL), c.cfg.PingEvery+c.cfg.PongWithin, err)
 	}
 	return Frame{}, fmt.Errorf("read from %s: %w", redact(c.cfg.URL), err)
+}
+
+// next reads a message. gorilla's own limit counts bytes as they come, so that a compressed message could grow without bound behind it.
+func (c *Conn) next() (int, []byte, error) {
+	typ, r, err := c.ws.NextReader()
+	if err != nil {
+		return typ, nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(r, c.cfg.ReadLimit+1))
+	if err == nil && int64(len(data)) > c.cfg.ReadLimit {
+		err = websocket.ErrReadLimit
+	}
+	return typ, data, err
 }
 
 // CloseError is the peer's close frame.
