@@ -187,6 +187,10 @@ func (b *book) spanAt(at int64) (session.Session, bool) {
 	return session.Session{}, false
 }
 
+// maxFamily bounds the prints that are made of each other by corrections and are looked at together. A venue has two or three; a hostile one
+// must not keep us busy.
+const maxFamily = 16
+
 // settle places print i where it stands after its corrections, and all that were made of it.
 func (b *book) settle(i uint32) {
 	if b.revised[i] == nil { // nearly always
@@ -211,7 +215,7 @@ func (b *book) settle(i uint32) {
 			b.place(i, &r.now)
 		}
 		for _, c := range r.into {
-			if !seen[c.to] {
+			if !seen[c.to] && len(seen) < maxFamily {
 				seen[c.to] = true
 				todo = append(todo, c.to)
 			}
@@ -225,7 +229,7 @@ func (b *book) stands(i uint32, seen map[uint32]bool) (print, bool) {
 		return b.prints[i], true
 	}
 	r := b.revised[i]
-	if r == nil || seen[i] {
+	if r == nil || seen[i] || len(seen) == maxFamily {
 		return print{}, false
 	}
 	seen[i] = true
