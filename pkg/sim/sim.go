@@ -209,6 +209,7 @@ func (s *Sim) otherEquities(ctx context.Context, cfg Config, w *world.World) (er
 		return err
 	}
 	s.urls.MassiveWS, s.urls.MassiveREST = "ws://"+host+"/stocks", "http://"+host
+	s.desk.Register("massive", s.Massive.Target(), s.urls.MassiveWS, s.urls.MassiveREST)
 	s.Finnhub, err = finnhub.New(finnhub.Config{World: w, Tape: t, Candles: true, RequestsPerMinute: -1})
 	if err != nil {
 		return fmt.Errorf("start simulators: %w", err)
@@ -216,6 +217,7 @@ func (s *Sim) otherEquities(ctx context.Context, cfg Config, w *world.World) (er
 	s.closers = append(s.closers, s.Finnhub.Close)
 	host, err = s.serve(ctx, cfg, "finnhub", s.Finnhub.Handler())
 	s.urls.FinnhubWS, s.urls.FinnhubREST = "ws://"+host, "http://"+host+"/api/v1"
+	s.desk.Register("finnhub", s.Finnhub.Target(), s.urls.FinnhubWS, s.urls.FinnhubREST)
 	return err
 }
 
