@@ -43,6 +43,7 @@ type Lease struct {
 	ttl    time.Duration
 	n      uint64
 	since  time.Time
+	dead   func(holder string) bool // nil: nobody is known to be
 
 	mu   sync.Mutex
 	term *term // nil: not ours
@@ -73,6 +74,10 @@ func (b *Bus) Lease(name, holder string, ttl time.Duration) *Lease {
 	}
 	return &Lease{b: b, cell: b.Cell(leasePrefix + name), name: name, holder: holder, nonce: nuid.Next(), ttl: ttl}
 }
+
+// KnowDead tells the lease how to recognise a holder that is certainly gone, such as a process of this machine that has ended: it is followed at
+// once. Call it before Hold.
+func (l *Lease) KnowDead(dead func(holder string) bool) { l.dead = dead }
 
 // Hold waits until the lease is ours and runs fn, whose context ends with the cause ErrLeaseLost when it no longer is. Then it stands by again
 // and runs fn anew; so fn must make its publishers (with Gate) and feeds itself, and close them before it returns. Hold ends with fn's
@@ -111,7 +116,7 @@ func (l *Lease) acquire(ctx context.Context) (*term, uint64, bool) {
 				seen, changed = rev, now
 			}
 			// A record of our own nonce is of a term of ours that has ended.
-			free = !bad && (!rec.Held || rec.Nonce == l.nonce) || now.Sub(changed) >= l.ttl
+			free = !bad && (!rec.Held || rec.Nonce == l.nonce || l.dead != nil && l.dead(rec.Holder)) || now.Sub(changed) >= l.ttl
 		}
 		if err == nil && free {
 			l.since = now.UTC()

@@ -5,13 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/feed"
-	"github.com/hashpivot/hashpivot/pkg/run"
+	prog "github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/pkg/store"
 	"github.com/hashpivot/hashpivot/services/lander"
 )
@@ -30,11 +31,11 @@ func (*serviceCmd) Run(a *app) error {
 		return err
 	}
 	if a.command == "equities" && !cfg.equitiesOn() {
-		return run.Usage(cfg.Equities.Validate())
+		return prog.Usage(cfg.Equities.Validate())
 	}
 	reg := newRegistry()
-	health := &run.Health{}
-	admin, err := run.StartAdmin(cfg.Admin.Addr, reg, health)
+	health := &prog.Health{}
+	admin, err := prog.StartAdmin(cfg.Admin.Addr, reg, health)
 	if err != nil {
 		return err
 	}
@@ -53,7 +54,7 @@ func (a *app) loadAlone() (*config, error) {
 		return nil, err
 	}
 	if cfg.NATS.URL == "" || a.command == "lander" && len(cfg.ClickHouse.Addr) == 0 {
-		return nil, run.Usage(errors.New("a service alone needs servers: set nats.url (and clickhouse.addr for the lander), or start hashpivot up on the same data directory first"))
+		return nil, prog.Usage(errors.New("a service alone needs servers: set nats.url (and clickhouse.addr for the lander), or start hashpivot up on the same data directory first"))
 	}
 	if err := cfg.marks(a.command); err != nil {
 		return nil, err
@@ -64,7 +65,7 @@ func (a *app) loadAlone() (*config, error) {
 	return cfg, nil
 }
 
-func (a *app) landerAlone(cfg *config, reg prometheus.Registerer, health *run.Health) error {
+func (a *app) landerAlone(cfg *config, reg prometheus.Registerer, health *prog.Health) error {
 	b, err := openBackends(a.ctx, cfg, a.log)
 	if err != nil {
 		return err
@@ -81,7 +82,7 @@ func (a *app) landerAlone(cfg *config, reg prometheus.Registerer, health *run.He
 	return l.Run(a.ctx)
 }
 
-func (a *app) feedAlone(cfg *config, reg prometheus.Registerer, health *run.Health) error {
+func (a *app) feedAlone(cfg *config, reg prometheus.Registerer, health *prog.Health) error {
 	conn, err := bus.Connect(cfg.NATS.Config, nil, a.log)
 	if err != nil {
 		return err
@@ -92,15 +93,22 @@ func (a *app) feedAlone(cfg *config, reg prometheus.Registerer, health *run.Heal
 		return err
 	}
 	b.watch(health)
-	pub := conn.NewPublisher(bus.PublisherConfig{})
-	svc := feedServices(cfg, feed.Deps{Sink: pub, History: conn, Logger: a.log, Metrics: feed.NewMetrics(reg)})[a.command]
-	err = svc.run(a.ctx)
-	end, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), stopWithin)
-	defer cancel()
-	if cerr := pub.Close(end); cerr != nil {
-		a.log.Warn("some events were not stored before the end; the feed fetches them again after the next start", "err", cerr)
-	}
-	return err
+	p := newPublishers(cfg, conn, a.log, reg)
+	return a.watched(p, func() (*config, error) { return a.loadAlone() }, func() error { return p.run(a.ctx, a.command) })
+}
+
+// watched runs something beside a watch of the configuration file, which is read again when it changes and on SIGHUP.
+func (a *app) watched(p *publishers, load func() (*config, error), run func() error) error {
+	ctx, stop := context.WithCancel(a.ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := prog.Watch(ctx, a.cli.Config, func() { p.reload(ctx, load) }); err != nil {
+			a.log.Warn("changes of the configuration are not seen", "err", err)
+		}
+	})
+	defer wg.Wait()
+	defer stop()
+	return run()
 }
 
 type migrateCmd struct{}

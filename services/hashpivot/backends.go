@@ -18,6 +18,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/chembed"
 	"github.com/hashpivot/hashpivot/pkg/run"
+	"github.com/hashpivot/hashpivot/pkg/sim"
 	"github.com/hashpivot/hashpivot/pkg/store"
 )
 
@@ -30,6 +31,8 @@ type instance struct {
 	ClickHouseHTTP string    `json:"clickhouse_http,omitempty"`
 	Database       string    `json:"database"`
 	Admin          string    `json:"admin,omitempty"`
+	Sim            *sim.URLs `json:"sim,omitempty"`
+	Recordings     string    `json:"recordings,omitempty"`
 	Started        time.Time `json:"started"`
 }
 
@@ -239,6 +242,11 @@ func (a *app) loadBeside() (*config, *instance, error) {
 	if in != nil {
 		cfg.NATS.URL = in.NATS
 		cfg.ClickHouse.Addr, cfg.ClickHouse.Database = []string{in.ClickHouse}, in.Database
+		if in.Sim != nil {
+			if err := pointAt(cfg, *in.Sim, m, in.Recordings); err != nil {
+				return nil, nil, err
+			}
+		}
 	}
 	return cfg, in, nil
 }

@@ -23,21 +23,23 @@ type cli struct {
 	JSON     bool     `name:"json" help:"Print results as JSON."`
 	LogLevel string   `help:"debug, info, warn or error." placeholder:"LEVEL"`
 
-	Up       upCmd      `cmd:"" help:"Run everything in one process: NATS, ClickHouse and all services."`
-	Equities serviceCmd `cmd:"" help:"Run the equities service alone."`
-	Hashpr   serviceCmd `cmd:"" name:"hashprice" help:"Run the hashprice service alone."`
-	GPU      serviceCmd `cmd:"" name:"gpurates" help:"Run the GPU rates service alone."`
-	Lander   serviceCmd `cmd:"" help:"Run the lander alone."`
-	Migrate  migrateCmd `cmd:"" help:"Bring the database's schema to this version."`
-	Sim      simCmd     `cmd:"" help:"Run the simulated upstreams alone and print their addresses."`
-	SQL      sqlCmd     `cmd:"" name:"sql" help:"Run a query in ClickHouse."`
-	Tail     tailCmd    `cmd:"" help:"Print events as they are published."`
-	Audit    auditCmd   `cmd:"" help:"Compare what was published with what landed; exit 1 if anything is lost or doubled."`
-	Gaps     gapsCmd    `cmd:"" help:"List what was missed, and what became of it."`
-	Status   statusCmd  `cmd:"" help:"Show the pipeline: streams, lag, tables, feeds."`
-	Health   healthCmd  `cmd:"" help:"Ask a running service whether it is ready."`
-	Conf     configCmd  `cmd:"" name:"config" help:"Print the effective configuration, secrets masked."`
-	Version  versionCmd `cmd:"" help:"Print the version."`
+	Up       upCmd       `cmd:"" help:"Run everything in one process: NATS, ClickHouse and all services."`
+	Equities serviceCmd  `cmd:"" help:"Run the equities service alone."`
+	Hashpr   serviceCmd  `cmd:"" name:"hashprice" help:"Run the hashprice service alone."`
+	GPU      serviceCmd  `cmd:"" name:"gpurates" help:"Run the GPU rates service alone."`
+	Signals  serviceCmd  `cmd:"" help:"Run the signals service alone: bars from prints."`
+	Lander   serviceCmd  `cmd:"" help:"Run the lander alone."`
+	Migrate  migrateCmd  `cmd:"" help:"Bring the database's schema to this version."`
+	Sim      simCmd      `cmd:"" help:"Run the simulated upstreams alone and print their addresses."`
+	SQL      sqlCmd      `cmd:"" name:"sql" help:"Run a query in ClickHouse."`
+	Tail     tailCmd     `cmd:"" help:"Print events as they are published."`
+	Audit    auditCmd    `cmd:"" help:"Compare what was published with what landed; exit 1 if anything is lost or doubled."`
+	Gaps     gapsCmd     `cmd:"" help:"List what was missed, and what became of it."`
+	Backfill backfillCmd `cmd:"" help:"Fetch the history of a span that was never streamed; run again it goes on where it ended."`
+	Status   statusCmd   `cmd:"" help:"Show the pipeline: streams, lag, tables, feeds."`
+	Health   healthCmd   `cmd:"" help:"Ask a running service whether it is ready."`
+	Conf     configCmd   `cmd:"" name:"config" help:"Print the effective configuration, secrets masked."`
+	Version  versionCmd  `cmd:"" help:"Print the version."`
 }
 
 // app is what a command works with.

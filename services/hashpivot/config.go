@@ -16,6 +16,7 @@ import (
 	"github.com/hashpivot/hashpivot/services/gpurates"
 	"github.com/hashpivot/hashpivot/services/hashprice"
 	"github.com/hashpivot/hashpivot/services/lander"
+	"github.com/hashpivot/hashpivot/services/signals"
 )
 
 // config is the whole configuration; hashpivot config prints it.
@@ -31,7 +32,9 @@ type config struct {
 	Equities   equities.Config  `koanf:"equities"`
 	Hashprice  hashprice.Config `koanf:"hashprice"`
 	GPURates   gpurates.Config  `koanf:"gpurates"`
+	Signals    signals.Config   `koanf:"signals"`
 	Lander     lander.Config    `koanf:"lander"`
+	Lease      leaseConfig      `koanf:"lease"`
 	Sim        simConfig        `koanf:"sim"`
 }
 
@@ -78,6 +81,7 @@ func defaultConfig() config {
 		NATS:       natsConfig{Config: bus.DefaultConfig(), Addr: server.Addr, Sync: server.Sync},
 		ClickHouse: clickhouseConfig{Config: client, NativeAddr: engine.NativeAddr, HTTPAddr: engine.HTTPAddr},
 		Equities:   equities.DefaultConfig(), Hashprice: hashprice.DefaultConfig(), GPURates: gpurates.DefaultConfig(), Lander: lander.DefaultConfig(),
+		Signals: signals.DefaultConfig(), Lease: leaseConfig{TTL: bus.DefaultLeaseTTL},
 		Sim: simConfig{Seed: 1, Rate: 100},
 	}
 }
@@ -144,7 +148,7 @@ func (a *app) load(m mode) (*config, error) {
 }
 
 func (c *config) validate() error {
-	errs := []error{c.NATS.Validate(), c.Hashprice.Validate(), c.GPURates.Validate(), c.Lander.Validate()}
+	errs := []error{c.NATS.Validate(), c.Hashprice.Validate(), c.GPURates.Validate(), c.Lander.Validate(), c.Signals.Validate(), c.Lease.Validate()}
 	if c.equitiesOn() {
 		errs = append(errs, c.Equities.Validate())
 	}

@@ -2,43 +2,141 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/feed"
 	"github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/services/equities"
 	"github.com/hashpivot/hashpivot/services/gpurates"
 	"github.com/hashpivot/hashpivot/services/hashprice"
+	"github.com/hashpivot/hashpivot/services/signals"
 )
 
-// service is a feed service, bound to its configuration.
+// service is one that publishes, bound to its configuration. It may be run again, with another sink.
 type service struct {
 	name string
-	run  func(context.Context) error
+	run  func(ctx context.Context, sink feed.Sink) error
 }
 
-func feedServices(cfg *config, deps feed.Deps) map[string]service {
-	with := func(name string) feed.Deps {
-		d := deps
-		d.Logger = deps.Logger.With("service", name)
-		return d
+// publishers are the services that publish, by name, over one connection.
+type publishers struct {
+	cfg      *config
+	bus      *bus.Bus
+	log      *slog.Logger
+	services map[string]service
+	equities equitiesService
+}
+
+func newPublishers(cfg *config, b *bus.Bus, log *slog.Logger, reg prometheus.Registerer) *publishers {
+	p := &publishers{cfg: cfg, bus: b, log: log, services: map[string]service{}}
+	metrics, derived := feed.NewMetrics(reg), signals.NewMetrics(reg)
+	add := func(name string, f func(ctx context.Context, deps feed.Deps) error) {
+		p.services[name] = service{name, func(ctx context.Context, sink feed.Sink) error {
+			return f(ctx, feed.Deps{Sink: sink, History: b, Logger: log.With("service", name), Metrics: metrics})
+		}}
 	}
-	out := map[string]service{}
-	add := func(name string, f func(context.Context) error) { out[name] = service{name, f} }
-	add("equities", func(ctx context.Context) error { return equities.Run(ctx, cfg.Equities, with("equities")) })
-	add("hashprice", func(ctx context.Context) error { return hashprice.Run(ctx, cfg.Hashprice, with("hashprice")) })
-	add("gpurates", func(ctx context.Context) error { return gpurates.Run(ctx, cfg.GPURates, with("gpurates")) })
-	return out
+	p.equities.cfg = cfg.Equities
+	add("equities", p.equities.run)
+	add("hashprice", func(ctx context.Context, deps feed.Deps) error { return hashprice.Run(ctx, cfg.Hashprice, deps) })
+	add("gpurates", func(ctx context.Context, deps feed.Deps) error { return gpurates.Run(ctx, cfg.GPURates, deps) })
+	add("signals", func(ctx context.Context, deps feed.Deps) error {
+		return signals.Run(ctx, cfg.Signals, signals.Deps{Bus: b, Sink: deps.Sink, Logger: deps.Logger, Metrics: derived})
+	})
+	return p
 }
 
-// feeds are the services that up runs: those whose upstream needs no key, and the equities where a key is set.
-func (p *pipeline) feeds() []service {
-	all := feedServices(p.cfg, p.deps)
-	out := []service{all["hashprice"], all["gpurates"]}
+// run runs a service while its lease is ours, each time with a publisher of its own: what a term that was lost has not stored must never be.
+func (p *publishers) run(ctx context.Context, name string) error {
+	svc := p.services[name]
+	lease := p.bus.Lease(name, holder(), p.cfg.Lease.TTL)
+	lease.KnowDead(deadHolder)
+	return lease.Hold(ctx, func(ctx context.Context) error {
+		pub := p.bus.NewPublisher(bus.PublisherConfig{Gate: lease.Gate()})
+		err := svc.run(ctx, pub)
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
+		defer cancel()
+		if cerr := pub.Close(end); cerr != nil && !errors.Is(context.Cause(ctx), bus.ErrLeaseLost) {
+			p.log.Warn("some events were not stored before the end; the service finds them again after its next start", "service", name, "err", cerr)
+		}
+		return err
+	})
+}
+
+// enabled are the services that up runs: those whose upstreams need no key, the equities where a key is set, and what is derived from both.
+func (p *publishers) enabled(m mode) []string {
+	names := []string{"hashprice", "gpurates"}
 	if p.cfg.equitiesOn() {
-		return append(out, all["equities"])
+		names = append(names, "equities")
+	} else {
+		p.log.Info("equities are off: no key; set APCA_API_KEY_ID and APCA_API_SECRET_KEY (or equities.alpaca.key and .secret) to turn them on")
 	}
-	p.app.log.Info("equities are off: no key; set APCA_API_KEY_ID and APCA_API_SECRET_KEY (or equities.alpaca.key and .secret), MASSIVE_API_KEY or FINNHUB_API_KEY to turn them on")
-	return out
+	if p.cfg.Signals.Enabled && m != modeRecorded { // recordings hold no prints
+		names = append(names, "signals")
+	}
+	return names
+}
+
+// equitiesService is the equities as they run now, for changes of their symbols.
+type equitiesService struct {
+	mu  sync.Mutex
+	cfg equities.Config
+	now *equities.Service // nil: standing by
+}
+
+func (e *equitiesService) run(ctx context.Context, deps feed.Deps) error {
+	e.mu.Lock()
+	s, err := equities.New(e.cfg, deps)
+	e.now = s
+	e.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		e.mu.Lock()
+		e.now = nil
+		e.mu.Unlock()
+	}()
+	return s.Run(ctx)
+}
+
+// apply changes the lists of symbols.
+func (e *equitiesService) apply(ctx context.Context, cfg equities.Config) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.now == nil { // standing by: the change counts when our term begins
+		if err := cfg.Validate(); err != nil {
+			return err
+		}
+		e.cfg = cfg
+		return nil
+	}
+	if err := e.now.Apply(ctx, cfg); err != nil {
+		return err
+	}
+	e.cfg = cfg
+	return nil
+}
+
+// reload reads the configuration again and applies what can be changed while running.
+func (p *publishers) reload(ctx context.Context, load func() (*config, error)) {
+	cfg, err := load()
+	if err == nil {
+		err = p.equities.apply(ctx, cfg.Equities)
+	}
+	switch {
+	case errors.Is(err, equities.ErrRestart):
+		p.log.Warn("configuration changed, and not only in lists of symbols: it counts after a restart", "what", err)
+	case err != nil:
+		p.log.Error("the changed configuration is refused; what was configured before goes on", "err", err)
+	default:
+		p.log.Info("configuration read again", "symbols", fmt.Sprint(cfg.Equities.Symbols))
+	}
 }
 
 func (c *config) equitiesOn() bool { return c.Equities.On() }
@@ -48,8 +146,7 @@ func (a *app) vendorKeys(cfg *config) {
 	for _, v := range []struct {
 		name string
 		into *run.Secret
-	}{{"APCA_API_KEY_ID", &cfg.Equities.Alpaca.Key}, {"APCA_API_SECRET_KEY", &cfg.Equities.Alpaca.Secret},
-		{"MASSIVE_API_KEY", &cfg.Equities.Massive.Key}, {"FINNHUB_API_KEY", &cfg.Equities.Finnhub.Key}} {
+	}{{"APCA_API_KEY_ID", &cfg.Equities.Alpaca.Key}, {"APCA_API_SECRET_KEY", &cfg.Equities.Alpaca.Secret}} {
 		if *v.into == "" {
 			*v.into = run.Secret(a.getenv(v.name))
 		}

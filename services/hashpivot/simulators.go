@@ -42,25 +42,28 @@ func startSimulators(ctx context.Context, cfg *config, m mode, dir string, log *
 func (s *simulators) close() { s.sim.Close() }
 
 // point turns every upstream of the configuration to the simulators, and marks every source.
-func (s *simulators) point(cfg *config) error {
-	u := s.sim.URLs()
-	prefix := s.mode.prefix()
-	recorded := s.mode == modeRecorded
+func (s *simulators) point(cfg *config) error { return pointAt(cfg, s.sim.URLs(), s.mode, s.dir) }
+
+// pointAt turns every upstream of the configuration to simulators at the addresses; dir has the recordings that they replay, if they do.
+func pointAt(cfg *config, u sim.URLs, m mode, dir string) error {
+	prefix := m.prefix()
+	recorded := m == modeRecorded
 
 	e := &cfg.Equities
 	e.Alpaca.Source, e.Calendar, e.StopAtEnd = prefix+"alpaca", "always", recorded
 	e.Alpaca.StreamURL, e.Alpaca.RESTURL, e.Alpaca.Key, e.Alpaca.Secret = u.AlpacaStream, u.AlpacaREST, "simulated", "simulated"
 	pointEquities(e, u, prefix, recorded)
 	if recorded {
-		symbols, err := sim.RecordedSymbols(s.dir)
+		symbols, err := sim.RecordedSymbols(dir)
 		if err != nil {
-			return run.Usage(fmt.Errorf("--recorded %s: %w", s.dir, err))
+			return run.Usage(fmt.Errorf("--recorded %s: %w", dir, err))
 		}
 		// Everything that was recorded is history.
 		e.Symbols = symbols
 		e.Backfill.DailyFrom, e.Backfill.MinuteFrom, e.Backfill.TicksFrom = "1990-01-01", "1990-01-01", ""
 	}
 
+	cfg.Signals.Calendar = "always"
 	pointNetwork(&cfg.Hashprice, u, prefix, recorded)
 
 	g := &cfg.GPURates

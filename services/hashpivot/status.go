@@ -6,6 +6,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/market"
 	"github.com/hashpivot/hashpivot/services/lander"
 )
@@ -35,6 +36,7 @@ type statusReport struct {
 	Streams  map[string]streamStatus `json:"streams"`
 	Feeds    []feedStatus            `json:"feeds"`
 	OpenGaps uint64                  `json:"open_gaps"`
+	Leases   []bus.Holder            `json:"leases"`
 	Rejects  []rejectStatus          `json:"dead_letters,omitempty"`
 }
 
@@ -79,6 +81,9 @@ func (c *statusCmd) Run(a *app) error {
 		rep.Streams[string(st)] = s
 	}
 	if rep.Feeds, err = feedStates(a, b); err != nil {
+		return err
+	}
+	if rep.Leases, err = b.bus.Holders(a.ctx); err != nil {
 		return err
 	}
 	res, err := b.store.Query(a.ctx, "SELECT count() FROM feed_gaps_now WHERE state IN ('open', 'partly')")
@@ -137,6 +142,13 @@ func printStatus(a *app, rep statusReport) {
 	a.printf("\n")
 	for _, f := range rep.Feeds {
 		a.printf("feed %-20s %-10s since %s %s\n", f.Source, f.State, f.Since.Format(time.DateTime), f.Detail)
+	}
+	for _, l := range rep.Leases {
+		state := "held by " + l.Holder + " since " + l.Since.Format(time.DateTime)
+		if !l.Held || time.Since(l.Renewed) > l.TTL {
+			state = "held by nobody"
+		}
+		a.printf("lease %-10s %s\n", l.Lease, state)
 	}
 	a.printf("open gaps: %d\n", rep.OpenGaps)
 	for _, r := range rep.Rejects {

@@ -13,7 +13,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/feed"
 	"github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/services/lander"
@@ -62,7 +61,13 @@ func (c *upCmd) Run(a *app) error {
 	if c.UntilDrained {
 		return p.untilDrained(a, start)
 	}
-	return p.serve(a.ctx)
+	return a.watched(p.pubs, func() (*config, error) {
+		cfg, err := a.load(m)
+		if err == nil && p.sims != nil {
+			err = p.sims.point(cfg)
+		}
+		return cfg, err
+	}, func() error { return p.serve(a.ctx) })
 }
 
 // pipeline is everything that up starts, in the order in which it is stopped: sources first, sinks last.
@@ -74,8 +79,7 @@ type pipeline struct {
 	sims   *simulators // nil: live
 	admin  *run.Admin
 	lander *lander.Lander
-	pub    *bus.Publisher
-	deps   feed.Deps
+	pubs   *publishers
 }
 
 func (a *app) newPipeline(m mode, cfg *config, recorded string) (_ *pipeline, err error) {
@@ -110,8 +114,7 @@ func (a *app) newPipeline(m mode, cfg *config, recorded string) (_ *pipeline, er
 	if err != nil {
 		return nil, err
 	}
-	p.pub = p.back.bus.NewPublisher(bus.PublisherConfig{})
-	p.deps = feed.Deps{Sink: p.pub, History: p.back.bus, Logger: a.log, Metrics: feed.NewMetrics(reg)}
+	p.pubs = newPublishers(cfg, p.back.bus, a.log, reg)
 	health := &run.Health{}
 	p.back.watch(health)
 	if p.admin, err = run.StartAdmin(cfg.Admin.Addr, reg, health); err != nil {
@@ -137,6 +140,10 @@ func (p *pipeline) instance() instance {
 	in := instance{PID: os.Getpid(), Mode: p.mode, NATS: p.cfg.NATS.URL, Database: p.cfg.ClickHouse.Database, Admin: p.admin.Addr(), Started: time.Now().UTC()}
 	if p.back.nats != nil {
 		in.NATS = p.back.nats.URL()
+	}
+	if p.sims != nil {
+		u := p.sims.sim.URLs()
+		in.Sim, in.Recordings = &u, p.sims.dir
 	}
 	if len(p.cfg.ClickHouse.Addr) > 0 {
 		in.ClickHouse = p.cfg.ClickHouse.Addr[0]
@@ -203,16 +210,16 @@ func (p *pipeline) runFeeds(ctx context.Context, drain time.Duration) (drained b
 	fctx, stopFeeds := context.WithCancel(ctx)
 	defer stopFeeds()
 	g, gctx := errgroup.WithContext(fctx)
-	for _, f := range p.feeds() {
+	for _, name := range p.pubs.enabled(p.mode) {
 		g.Go(func() error {
-			err := f.run(gctx)
+			err := p.pubs.run(gctx, name)
 			if err == nil {
 				return nil
 			}
-			err = fmt.Errorf("%s: %w", f.name, err)
+			err = fmt.Errorf("%s: %w", name, err)
 			if feed.IsRefused(err) {
 				// One upstream's no must not stop the others; the state is in feed_events and in status.
-				p.app.log.Error("an upstream refuses us; the others go on", "service", f.name, "err", err)
+				p.app.log.Error("an upstream refuses us; the others go on", "service", name, "err", err)
 				mu.Lock()
 				refused = errors.Join(refused, err)
 				mu.Unlock()
@@ -238,12 +245,9 @@ func (p *pipeline) runFeeds(ctx context.Context, drain time.Duration) (drained b
 	}
 	p.app.log.Info("stopping: feeds have ended")
 
-	// What the feeds published must be stored, and what is stored may still land; what does not in time lands after the next start.
+	// The feeds have stored what they published, and it may still land; what does not in time lands after the next start.
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
 	defer cancel()
-	if cerr := p.pub.Close(end); cerr != nil {
-		p.app.log.Warn("some events were not stored before the end; the feeds fetch them again after the next start", "err", cerr)
-	}
 	if landing {
 		derr := p.lander.Drained(end)
 		drained = derr == nil
@@ -290,12 +294,6 @@ func (p *pipeline) untilDrained(a *app, start time.Time) error {
 
 // close stops what is left, sinks last. It may be called again.
 func (p *pipeline) close() {
-	if p.pub != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		_ = p.pub.Close(ctx)
-		cancel()
-		p.pub = nil
-	}
 	if p.sims != nil {
 		p.sims.close()
 		p.sims = nil
