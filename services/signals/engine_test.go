@@ -118,9 +118,9 @@ func line(b market.Bar) string {
 		b.TradeCount, " ", b.TradeDate, " ", b.Method)
 }
 
-// tape draws prints about the closes and openings of two trade dates, with everything that may happen to them: late, doubled, corrected (to
+// drawTape draws prints about the closes and openings of two trade dates, with everything that may happen to them: late, doubled, corrected (to
 // another id, to the same, again, in a circle), cancelled, before their print, equal times, outside of sessions.
-func tape(rt *rapid.T, loc *time.Location) []market.Trade {
+func drawTape(rt *rapid.T, loc *time.Location) []market.Trade {
 	bases := []time.Time{
 		time.Date(2026, 12, 7, 21, 0, 0, 0, loc), time.Date(2026, 12, 7, 23, 59, 50, 0, loc), time.Date(2026, 12, 8, 3, 59, 55, 0, loc),
 		time.Date(2026, 12, 8, 9, 29, 50, 0, loc), time.Date(2026, 12, 8, 15, 59, 50, 0, loc), time.Date(2026, 12, 8, 19, 59, 55, 0, loc),
@@ -170,7 +170,7 @@ func TestEngineEqualsBuild(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Bars.Retain = 5
 	rapid.Check(t, func(rt *rapid.T) {
-		prints := tape(rt, loc)
+		prints := drawTape(rt, loc)
 		h := newHarness(t, cfg, cal)
 		now := time.Date(2026, 12, 9, 12, 0, 0, 0, time.UTC)
 		if rapid.Bool().Draw(rt, "early") {
@@ -216,7 +216,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 	cal, rules := us(t), alpacaRules(t)
 	loc, _ := time.LoadLocation("America/New_York")
 	rapid.Check(t, func(rt *rapid.T) {
-		prints := tape(rt, loc)
+		prints := drawTape(rt, loc)
 		seen := map[string]bool{}
 		produced := map[string]bool{}
 		prints = slices.DeleteFunc(prints, func(x market.Trade) bool {
