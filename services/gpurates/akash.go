@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"math"
-	"net/http"
 	"strconv"
 	"strings"
 
@@ -15,10 +14,10 @@ import (
 const unitMedianBid = "USD/GPU-hour median of bids"
 
 // akashList reads Akash's prices by model: the median of the bids of the last weeks, with how many GPUs are free now.
-func akashList(cfg UpstreamConfig, client *http.Client) *list {
+func akashList(cfg UpstreamConfig, a *access) *list {
 	return whole("gpu-prices", func(ctx context.Context) (*answer, error) {
 		var c catalogue
-		err := get(ctx, client, feed.Request{URL: strings.TrimSuffix(cfg.URL, "/") + "/v1/gpu-prices", Header: bearer(cfg)}, func(r *feed.Response) error {
+		err := a.get(ctx, feed.Request{URL: strings.TrimSuffix(cfg.URL, "/") + "/v1/gpu-prices", Header: bearer(cfg)}, func(r *feed.Response) error {
 			c.stamp(r)
 			return c.akash(r.Body)
 		})

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"math/big"
-	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -23,7 +22,7 @@ const (
 )
 
 // azureList reads the retail prices of the sizes with GPUs, page by page.
-func azureList(cfg AzureConfig, client *http.Client) *list {
+func azureList(cfg AzureConfig, a *access) *list {
 	base := strings.TrimSuffix(cfg.URL, "/") + "/api/retail/prices"
 	sizes := models.AzureSizes()
 	slices.Sort(sizes)
@@ -45,7 +44,7 @@ func azureList(cfg AzureConfig, client *http.Client) *list {
 			}
 			asked[query] = true
 			next := ""
-			err := get(ctx, client, feed.Request{URL: base + "?" + query, Header: bearer(cfg.UpstreamConfig)}, func(r *feed.Response) (err error) {
+			err := a.get(ctx, feed.Request{URL: base + "?" + query, Header: bearer(cfg.UpstreamConfig)}, func(r *feed.Response) (err error) {
 				c.stamp(r)
 				next, err = c.azure(r.Body, r.Recv, newest)
 				return err

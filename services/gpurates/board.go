@@ -44,10 +44,22 @@ func (b *board) publish(recv time.Time, fn func(recv time.Time) error) error {
 	return fn(recv)
 }
 
+// heard notes that a list was asked.
+func (b *board) heard(l *list) {
+	b.mu.Lock()
+	l.heard = true
+	b.mu.Unlock()
+}
+
 // index runs fn with the time of an index and the lists that are fresh at it.
 func (b *board) index(now time.Time, stale int, fn func(cut time.Time, fresh []*list) error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	for _, l := range b.lists {
+		if !l.heard {
+			return nil // at the start, what a reseller tells would stand in for what its provider is about to
+		}
+	}
 	if !now.After(b.last) {
 		now = b.last.Add(time.Nanosecond)
 	}

@@ -153,7 +153,7 @@ func everyone(t *testing.T) (map[string]*gpu.Server, Config) {
 			cfg.Azure = one.Azure
 		}
 	}
-	cfg.Index = IndexConfig{Enabled: true, Source: "sim-hashpivot", Every: 20 * time.Millisecond, MinProviders: 3, StaleAfter: 200}
+	cfg.Index = IndexConfig{Enabled: true, Source: "sim-hashpivot", Every: 20 * time.Millisecond, MinProviders: 3, StaleAfter: 4000}
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
-	"net/http"
 	"regexp"
 	"slices"
 	"strconv"
@@ -17,10 +16,10 @@ import (
 const unitCentInstanceHour = "cent/instance-hour"
 
 // lambdaList reads Lambda's instance types. A type without a region that has it is sold out, and still has its price.
-func lambdaList(cfg UpstreamConfig, client *http.Client) *list {
+func lambdaList(cfg UpstreamConfig, a *access) *list {
 	return whole("instance-types", func(ctx context.Context) (*answer, error) {
 		var c catalogue
-		err := get(ctx, client, feed.Request{URL: strings.TrimSuffix(cfg.URL, "/") + "/api/v1/instance-types", Header: bearer(cfg)}, func(r *feed.Response) error {
+		err := a.get(ctx, feed.Request{URL: strings.TrimSuffix(cfg.URL, "/") + "/api/v1/instance-types", Header: bearer(cfg)}, func(r *feed.Response) error {
 			c.stamp(r)
 			return c.lambda(r.Body)
 		})

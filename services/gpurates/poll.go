@@ -55,6 +55,7 @@ type list struct {
 	signed, polled time.Time
 	fails          int
 	ended          bool
+	heard          bool // asked once, with whatever success
 }
 
 // poller polls one upstream's lists.
@@ -64,7 +65,6 @@ type poller struct {
 	skew      time.Duration
 	f         *feed.Feed
 	board     *board
-	limits    *limits
 	lists     []*list
 	unknown   map[string]bool // names of GPUs that no identity is known of
 }
@@ -78,12 +78,12 @@ type upstream struct {
 	refused func(status int) string
 }
 
-func newPoller(up upstream, cfg Config, f *feed.Feed, b *board, l *limits, lists ...*list) *poller {
+func newPoller(up upstream, cfg Config, f *feed.Feed, b *board, lists ...*list) *poller {
 	for _, x := range lists {
 		x.book, x.every = newBook(), up.every
 	}
 	b.add(lists...)
-	return &poller{up: up, stopAtEnd: cfg.StopAtEnd, skew: cfg.ClockSkew, f: f, board: b, limits: l, lists: lists, unknown: map[string]bool{}}
+	return &poller{up: up, stopAtEnd: cfg.StopAtEnd, skew: cfg.ClockSkew, f: f, board: b, lists: lists, unknown: map[string]bool{}}
 }
 
 // restoreOffer takes an offer that an earlier run published.
@@ -167,7 +167,6 @@ func (p *poller) session(ctx context.Context, fs *feed.Session) error {
 		}
 		// A twentieth of jitter: many of us must not ask at the same second.
 		wait += rand.N(wait/20 + 1)
-		wait = max(wait, p.limits.wait(time.Now()))
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -183,6 +182,7 @@ func (p *poller) failing() bool {
 // poll asks once and publishes what the answer tells. false without error: the poll failed and is in the ledger.
 func (p *poller) poll(ctx context.Context, fs *feed.Session, l *list) (bool, error) {
 	a, err := l.fetch(ctx)
+	p.board.heard(l)
 	if err != nil {
 		if un, ok := errors.AsType[*unreadable](err); ok {
 			if err := p.f.Reject(ctx, l.from, feed.ReasonOf(err, feed.ReasonMalformed), un.err, un.body); err != nil {
@@ -205,6 +205,10 @@ func (p *poller) poll(ctx context.Context, fs *feed.Session, l *list) (bool, err
 		return false, err
 	}
 	fs.Alive(a.Recv)
+	// Date headers are whole seconds: an answer within the second of the last poll is a later one.
+	if !p.stopAtEnd && a.At.Equal(l.done.Truncate(time.Second)) {
+		a.At = l.done.Add(time.Microsecond)
+	}
 	if a.At.Before(l.restored) || !l.done.IsZero() && !a.At.After(l.done) {
 		p.f.Logger().Debug("a poll from before the last was left out", "list", l.name, "at", a.At)
 		return true, nil
@@ -356,7 +360,7 @@ func (p *poller) noteAbsence(ctx context.Context, l *list, at time.Time) error {
 	case p.stopAtEnd:
 		return nil
 	case l.polled.IsZero():
-		if known := l.known(); known.IsZero() || at.Sub(known) < 2*p.up.every {
+		if known := l.known(); known.IsZero() || at.Sub(known) < p.late() {
 			return nil
 		}
 		return p.openGap(ctx, l, "not running")
@@ -425,9 +429,17 @@ type sinkError struct{ error }
 
 func (e sinkError) Unwrap() error { return e.error }
 
-// get makes a call and hands its body to decode, whose error keeps the body.
-func get(ctx context.Context, client *http.Client, r feed.Request, decode func(*feed.Response) error) error {
-	resp, err := feed.Call(ctx, client, r)
+// access is how an upstream is called: all its calls share one rate limit.
+type access struct {
+	f       *feed.Feed
+	client  *http.Client
+	limiter *feed.Limiter
+}
+
+// get makes a call and hands its answer to decode, whose error keeps the body.
+func (a *access) get(ctx context.Context, r feed.Request, decode func(*feed.Response) error) error {
+	r.Limiter = a.limiter
+	resp, err := a.f.Call(ctx, a.client, r)
 	if err != nil {
 		return err
 	}

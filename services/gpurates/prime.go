@@ -3,7 +3,6 @@ package gpurates
 import (
 	"context"
 	"encoding/json"
-	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
@@ -17,7 +16,7 @@ const primePage = 100
 
 // primeList reads what Prime Intellect resells, page by page. Offers of one GPU only: whether the price of several is of all or of each is
 // nowhere said, and at one it is the same.
-func primeList(cfg UpstreamConfig, client *http.Client) *list {
+func primeList(cfg UpstreamConfig, a *access) *list {
 	return whole("availability/gpus", func(ctx context.Context) (*answer, error) {
 		var c catalogue
 		read := 0
@@ -27,7 +26,7 @@ func primeList(cfg UpstreamConfig, client *http.Client) *list {
 			}
 			q := url.Values{"gpu_count": {"1"}, "page": {strconv.Itoa(page)}, "page_size": {strconv.Itoa(primePage)}}
 			var n, total int
-			err := get(ctx, client, feed.Request{URL: strings.TrimSuffix(cfg.URL, "/") + "/api/v1/availability/gpus?" + q.Encode(), Header: bearer(cfg)}, func(r *feed.Response) (err error) {
+			err := a.get(ctx, feed.Request{URL: strings.TrimSuffix(cfg.URL, "/") + "/api/v1/availability/gpus?" + q.Encode(), Header: bearer(cfg)}, func(r *feed.Response) (err error) {
 				c.stamp(r)
 				n, total, err = c.prime(r.Body)
 				return err

@@ -70,9 +70,9 @@ func (s *service) upstreams(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		l := &limits{base: http.DefaultTransport.(*http.Transport).Clone()}
-		client := &http.Client{Timeout: time.Minute, Transport: l}
+		client := &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}
 		s.clients = append(s.clients, client)
+		a := &access{f, client, feed.NewLimiter(0, nil)}
 		up := upstream{key: u.key, keyed: u.cfg.APIKey != "", every: u.cfg.PollEvery}
 		var p *poller
 		var hist *medians
@@ -83,20 +83,20 @@ func (s *service) upstreams(ctx context.Context) error {
 				return err
 			}
 			up.refused = vastRefused
-			p = newPoller(up, s.cfg, f, s.board, l, vastLists(s.cfg.Vast, f, client)...)
-			hist = &medians{cfg: s.cfg.Vast, stopAtEnd: s.cfg.StopAtEnd, f: f, client: client, from: from, told: map[string]*market.Rate{}}
+			p = newPoller(up, s.cfg, f, s.board, vastLists(s.cfg.Vast, a)...)
+			hist = &medians{cfg: s.cfg.Vast, stopAtEnd: s.cfg.StopAtEnd, f: f, up: a, from: from, told: map[string]*market.Rate{}}
 		case "runpod":
-			p = newPoller(up, s.cfg, f, s.board, l, runpodList(s.cfg.RunPod, client))
+			p = newPoller(up, s.cfg, f, s.board, runpodList(s.cfg.RunPod, a))
 		case "lambda":
-			p = newPoller(up, s.cfg, f, s.board, l, lambdaList(s.cfg.Lambda, client))
+			p = newPoller(up, s.cfg, f, s.board, lambdaList(s.cfg.Lambda, a))
 		case "shadeform":
-			p = newPoller(up, s.cfg, f, s.board, l, shadeformList(s.cfg.Shadeform, client))
+			p = newPoller(up, s.cfg, f, s.board, shadeformList(s.cfg.Shadeform, a))
 		case "prime_intellect":
-			p = newPoller(up, s.cfg, f, s.board, l, primeList(s.cfg.PrimeIntellect, client))
+			p = newPoller(up, s.cfg, f, s.board, primeList(s.cfg.PrimeIntellect, a))
 		case "akash":
-			p = newPoller(up, s.cfg, f, s.board, l, akashList(s.cfg.Akash, client))
+			p = newPoller(up, s.cfg, f, s.board, akashList(s.cfg.Akash, a))
 		case "azure":
-			p = newPoller(up, s.cfg, f, s.board, l, azureList(s.cfg.Azure, client))
+			p = newPoller(up, s.cfg, f, s.board, azureList(s.cfg.Azure, a))
 		default:
 			return fmt.Errorf("run gpurates service: upstream %s is not known", u.key)
 		}

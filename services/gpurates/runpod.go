@@ -24,7 +24,7 @@ const unitGPUHour = "USD/GPU-hour"
 var runpodClouds = [2]string{"secure", "community"}
 
 // runpodList reads both clouds from GraphQL. With a key, prices on demand are read from REST v2 instead, which has no bids.
-func runpodList(cfg RunPodConfig, client *http.Client) *list {
+func runpodList(cfg RunPodConfig, a *access) *list {
 	header := bearer(cfg.UpstreamConfig)
 	header.Set("Content-Type", "application/json")
 	return whole("gpuTypes", func(ctx context.Context) (*answer, error) {
@@ -34,7 +34,7 @@ func runpodList(cfg RunPodConfig, client *http.Client) *list {
 			body, _ := json.Marshal(map[string]any{ // strings, numbers and booleans: cannot fail
 				"query": runpodQuery, "variables": map[string]any{"lowestPriceInput": map[string]any{"gpuCount": 1, "secureCloud": i == 0}},
 			})
-			err := get(ctx, client, feed.Request{Method: http.MethodPost, URL: cfg.URL, Header: header, Body: body}, func(r *feed.Response) error {
+			err := a.get(ctx, feed.Request{Method: http.MethodPost, URL: cfg.URL, Header: header, Body: body}, func(r *feed.Response) error {
 				c.stamp(r)
 				return c.runpod(r.Body, cloud, keyed)
 			})
@@ -44,7 +44,7 @@ func runpodList(cfg RunPodConfig, client *http.Client) *list {
 		}
 		if keyed {
 			url := strings.TrimSuffix(cfg.RESTURL, "/") + "/v2/catalog/gpus?include=AVAILABILITY&product=POD"
-			err := get(ctx, client, feed.Request{URL: url, Header: header}, func(r *feed.Response) error {
+			err := a.get(ctx, feed.Request{URL: url, Header: header}, func(r *feed.Response) error {
 				c.stamp(r)
 				return c.runpodREST(r.Body)
 			})

@@ -191,7 +191,7 @@ func TestAFailedPollClosesNothingAndStaysInTheLedger(t *testing.T) {
 	stop := serve(t, cfg, over(mem))
 	wait(t, mem, "offers", func(evs []market.Event) bool { return count(evs, action(market.OfferOpened)) > 100 })
 	for _, f := range []vast.Fault{
-		{Status: 429, Body: "API requests too frequent"}, {Status: 502, Body: "Bad Gateway"}, {Body: `{"offers":[{"id":1`},
+		{Status: 429, Header: http.Header{"Retry-After": {"0"}}, Body: "API requests too frequent"}, {Status: 502, Body: "Bad Gateway"}, {Body: `{"offers":[{"id":1`},
 		{Body: `{"offers":[`, Truncate: true}, {Body: `{"success":false}`},
 	} {
 		n := mem.Len()

@@ -11,11 +11,11 @@ import (
 )
 
 // shadeformList reads what Shadeform resells. Its key goes into a header of its own.
-func shadeformList(cfg UpstreamConfig, client *http.Client) *list {
+func shadeformList(cfg UpstreamConfig, a *access) *list {
 	header := http.Header{"Accept": {"application/json"}, "X-Api-Key": {cfg.APIKey.Reveal()}}
 	return whole("instances/types", func(ctx context.Context) (*answer, error) {
 		var c catalogue
-		err := get(ctx, client, feed.Request{URL: strings.TrimSuffix(cfg.URL, "/") + "/v1/instances/types", Header: header}, func(r *feed.Response) error {
+		err := a.get(ctx, feed.Request{URL: strings.TrimSuffix(cfg.URL, "/") + "/v1/instances/types", Header: header}, func(r *feed.Response) error {
 			c.stamp(r)
 			return c.shadeform(r.Body)
 		})

@@ -1,6 +1,7 @@
 package gpurates
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/feed/feedtest"
 	"github.com/hashpivot/hashpivot/pkg/market"
 	"github.com/hashpivot/hashpivot/pkg/run"
+	"github.com/hashpivot/hashpivot/pkg/sim/control"
 	"github.com/hashpivot/hashpivot/pkg/sim/gpu"
 	"github.com/hashpivot/hashpivot/pkg/sim/world"
 )
@@ -161,7 +163,7 @@ func TestEachCloudOutlivesEachFault(t *testing.T) {
 				fault gpu.Fault
 				says  string
 			}{
-				{gpu.Fault{Status: 429, Body: "API requests too frequent"}, "429"},
+				{gpu.Fault{Status: 429, Header: http.Header{"Retry-After": {"0"}}, Body: "API requests too frequent"}, "429"},
 				{gpu.Fault{Status: 502, Body: "Bad Gateway"}, "502"},
 				{gpu.Fault{Body: "<!DOCTYPE html><html><body>Just a moment...</body></html>"}, "malformed"},
 				{gpu.Fault{Body: `{"errors":[{"message":"Something went wrong"}]}`}, ""},
@@ -314,7 +316,9 @@ func TestPagesAreReadToTheirEnd(t *testing.T) {
 func TestEndlessPagesAreAFailedPoll(t *testing.T) {
 	for _, key := range []string{"prime_intellect", "azure"} {
 		s, cfg := cloudNamed(t, key).start(t, gpu.Config{PageSize: 5})
-		s.Loop(true)
+		if err := s.Target().Order(control.Order{Fault: control.PageLoop}); err != nil {
+			t.Fatal(err)
+		}
 		mem := feedtest.NewMemory()
 		stop := serve(t, cfg, over(mem))
 		wait(t, mem, "a loop in the ledger", func(evs []market.Event) bool {
@@ -323,7 +327,9 @@ func TestEndlessPagesAreAFailedPoll(t *testing.T) {
 		if n := s.Faults().Hits(); n > 2*maxPages {
 			t.Errorf("%s: %d calls", key, n)
 		}
-		s.Loop(false)
+		if err := s.Target().Clear(""); err != nil {
+			t.Fatal(err)
+		}
 		wait(t, mem, "offers after it", func(evs []market.Event) bool { return count[*market.Offer](evs, nil) > 5 })
 		if err := stop(); err != nil {
 			t.Fatal(err)

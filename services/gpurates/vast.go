@@ -17,14 +17,14 @@ const (
 )
 
 // vastLists are one search a class.
-func vastLists(cfg VastConfig, f *feed.Feed, client *http.Client) []*list {
+func vastLists(cfg VastConfig, up *access) []*list {
 	var out []*list
 	for _, c := range cfg.Classes {
 		out = append(out, &list{
 			name: string(c), from: "bundles " + string(c), rates: methodVast,
 			owns: func(o *market.Offer) bool { return o.Class == c },
 			fetch: func(ctx context.Context) (a *answer, err error) {
-				err = get(ctx, client, vastSearch(cfg, c), func(r *feed.Response) error {
+				err = up.get(ctx, vastSearch(cfg, c), func(r *feed.Response) error {
 					a, err = decodeBundles(r.Body, c, cfg.Limit, r.Date, r.Recv)
 					if err == nil {
 						a.End = r.Header.Get(endHeader) == endValue
@@ -33,7 +33,7 @@ func vastLists(cfg VastConfig, f *feed.Feed, client *http.Client) []*list {
 				})
 				return a, err
 			},
-			after: func(ctx context.Context, a *answer) error { return vastRates(ctx, f, a, "bundles "+string(c)) },
+			after: func(ctx context.Context, a *answer) error { return vastRates(ctx, up.f, a, "bundles "+string(c)) },
 		})
 	}
 	return out

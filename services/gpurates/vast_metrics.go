@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -38,7 +37,7 @@ type medians struct {
 	cfg       VastConfig
 	stopAtEnd bool
 	f         *feed.Feed
-	client    *http.Client
+	up        *access
 	from      time.Time
 	told      map[string]*market.Rate // by method, model and time: the last word
 	next      time.Time               // of the next call
@@ -117,7 +116,7 @@ func (m *medians) read(ctx context.Context, from, to, now time.Time) error {
 	q := url.Values{
 		"gpu_name": {strings.Join(names, ",")}, "start": {strconv.FormatInt(from.Unix(), 10)}, "end": {strconv.FormatInt(to.Unix(), 10)}, "step": {"86400"},
 	}
-	resp, err := m.f.CallPatiently(ctx, m.client, feed.Request{URL: m.cfg.URL + path + "?" + q.Encode(), Header: vastHeader(m.cfg)})
+	resp, err := m.f.CallPatiently(ctx, m.up.client, feed.Request{URL: m.cfg.URL + path + "?" + q.Encode(), Header: vastHeader(m.cfg), Limiter: m.up.limiter})
 	m.next = time.Now().Add(m.cfg.MetricsCallEvery)
 	if err != nil {
 		return err

@@ -23,12 +23,12 @@ func NewAkash(cfg Config) (*Server, error) {
 	})
 }
 
-func (s *Server) akash(w http.ResponseWriter, _ *http.Request) {
-	t := now(w).Truncate(15 * time.Minute)
+func (s *Server) akash(w http.ResponseWriter, r *http.Request) {
+	t := now(r)
 	l := s.levels(t)
 	list, total, available := []object{}, 0, 0
 	for _, x := range akashModels {
-		free := int(s.uniform("free "+x.model+x.form, t.Unix()/900) * float64(x.most))
+		free := int(s.uniform("free "+x.model+x.form, s.step(t, 15*time.Minute)) * float64(x.most))
 		total, available = total+x.most, available+free
 		o := object{
 			"vendor": "nvidia", "model": x.model, "ram": x.ram, "interface": x.form,

@@ -31,6 +31,7 @@ func NewAzure(cfg Config) (*Server, error) {
 		cfg.PageSize = 1000
 	}
 	return newServer("azure", cfg, func(s *Server, mux *http.ServeMux) {
+		s.pages = true
 		mux.HandleFunc("GET /api/retail/prices", s.azure)
 	})
 }
@@ -41,7 +42,7 @@ func (s *Server) azure(w http.ResponseWriter, r *http.Request) {
 		want[m[1]] = append(want[m[1]], m[2])
 	}
 	in := func(key, v string) bool { return len(want[key]) == 0 || slices.Contains(want[key], v) }
-	l := s.levels(now(w))
+	l := s.levels(now(r))
 	var items []object
 	for _, x := range azureSizes {
 		for i, region := range []string{"eastus", "westeurope", "japaneast"} {
@@ -77,12 +78,18 @@ func (s *Server) azure(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusBadRequest, object{"Error": object{"Code": "BadRequest", "Message": "$skip is not a number"}})
 		return
 	}
-	skip = min(skip, len(items))
+	loop, flood := s.faults.Paging()
+	asked := skip
+	if skip = min(skip, len(items)); flood {
+		skip = 0
+	}
 	end := min(skip+s.cfg.PageSize, len(items))
 	var next any
 	switch {
-	case s.looping():
+	case loop:
 		next = azureLink(r, skip)
+	case flood:
+		next = azureLink(r, asked+1)
 	case end < len(items):
 		next = azureLink(r, end)
 	}

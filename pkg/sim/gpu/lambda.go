@@ -22,6 +22,7 @@ var lambdaTypes = []struct {
 // NewLambda makes Lambda: GET /api/v1/instance-types.
 func NewLambda(cfg Config) (*Server, error) {
 	return newServer("lambda", cfg, func(s *Server, mux *http.ServeMux) {
+		s.errBody = `{"error":{"code":"global/internal-error","message":"An unexpected error occurred"}}`
 		mux.HandleFunc("GET /api/v1/instance-types", s.lambda)
 	})
 }
@@ -34,7 +35,7 @@ func (s *Server) lambda(w http.ResponseWriter, r *http.Request) {
 		}})
 		return
 	}
-	t := now(w)
+	t := now(r)
 	l := s.levels(t)
 	data := object{}
 	for _, x := range lambdaTypes {

@@ -44,7 +44,7 @@ func (s *Server) shadeform(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusUnauthorized, object{"error_code": "UNAUTHORIZED", "error": "Invalid API key"})
 		return
 	}
-	t := now(w)
+	t := now(r)
 	l := s.levels(t)
 	types := []object{{
 		"cloud": "hyperstack", "shade_instance_type": "cpu", "cloud_instance_type": "n1-cpu", "configuration": object{"num_gpus": 0, "gpu_type": "", "interconnect": "", "vram_per_gpu_in_gb": 0},
@@ -76,6 +76,7 @@ func (s *Server) shadeform(w http.ResponseWriter, r *http.Request) {
 // NewPrimeIntellect makes Prime Intellect: GET /api/v1/availability/gpus.
 func NewPrimeIntellect(cfg Config) (*Server, error) {
 	return newServer("prime-intellect", cfg, func(s *Server, mux *http.ServeMux) {
+		s.pages = true
 		mux.HandleFunc("GET /api/v1/availability/gpus", s.prime)
 	})
 }
@@ -85,7 +86,7 @@ func (s *Server) prime(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusUnauthorized, object{"detail": "Invalid API key"})
 		return
 	}
-	t := now(w)
+	t := now(r)
 	l := s.levels(t)
 	items := []object{}
 	for _, x := range resold {
@@ -109,8 +110,15 @@ func (s *Server) prime(w http.ResponseWriter, r *http.Request) {
 	if s.cfg.PageSize > 0 {
 		size = min(size, s.cfg.PageSize)
 	}
-	if s.looping() {
+	loop, flood := s.faults.Paging()
+	if loop || flood {
+		asked := page
 		page, total = 1, 1<<30
+		if flood {
+			for _, x := range items {
+				x["cloudId"] = fmt.Sprint(x["cloudId"], " ", asked)
+			}
+		}
 	}
 	from := min((page-1)*size, len(items))
 	answer(w, http.StatusOK, object{"items": items[from:min(from+size, len(items))], "totalCount": total})

@@ -31,6 +31,7 @@ var runpodTypes = []struct {
 // NewRunPod makes RunPod: POST /graphql, and with a key GET /v2/catalog/gpus.
 func NewRunPod(cfg Config) (*Server, error) {
 	return newServer("runpod", cfg, func(s *Server, mux *http.ServeMux) {
+		s.errBody = `{"errors":[{"message":"Something went wrong","extensions":{"code":"INTERNAL_SERVER_ERROR"}}]}`
 		mux.HandleFunc("POST /graphql", s.runpodGraphQL)
 		mux.HandleFunc("GET /v2/catalog/gpus", s.runpodREST)
 	})
@@ -66,7 +67,7 @@ func (s *Server) runpodGraphQL(w http.ResponseWriter, r *http.Request) {
 		graphQLError(w, "BAD_USER_INPUT", "lowestPriceInput.gpuCount is needed")
 		return
 	}
-	t := now(w)
+	t := now(r)
 	l := s.levels(t)
 	secure := q.Variables.Lowest.Secure == nil || *q.Variables.Lowest.Secure
 	types := []object{}
@@ -102,7 +103,7 @@ func (s *Server) runpodREST(w http.ResponseWriter, r *http.Request) {
 		answer(w, http.StatusUnauthorized, object{"type": "about:blank", "title": "Unauthorized", "status": 401})
 		return
 	}
-	t := now(w)
+	t := now(r)
 	l := s.levels(t)
 	gpus := []object{}
 	for _, x := range runpodTypes {

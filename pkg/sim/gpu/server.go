@@ -4,6 +4,7 @@
 package gpu
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"math"
@@ -12,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashpivot/hashpivot/pkg/sim/control"
 	"github.com/hashpivot/hashpivot/pkg/sim/internal/wire"
 	"github.com/hashpivot/hashpivot/pkg/sim/world"
 )
@@ -26,7 +28,9 @@ type Config struct {
 	PerMinute int
 	// PageSize of Azure, and the most of Prime Intellect; 0: as the real ones, 1000 and 100.
 	PageSize int
-	Now      func() time.Time
+	// Every is how often prices and stocks change; 0: prices each hour, stocks each half hour, as a quiet market does.
+	Every time.Duration
+	Now   func() time.Time
 }
 
 // Fault is an HTTP answer that goes wrong.
@@ -37,21 +41,22 @@ type Server struct {
 	cfg     Config
 	name    string
 	faults  wire.Faults
+	clock   *wire.Clock
+	errBody string // what it answers, with status 200, when something is wrong
+	pages   bool
 	handler http.Handler
 
 	mu    sync.Mutex
 	calls []time.Time // of the last minute
-	loop  bool
 }
 
 func newServer(name string, cfg Config, routes func(s *Server, mux *http.ServeMux)) (*Server, error) {
 	if cfg.World == nil {
 		return nil, errors.New("make " + name + " simulator: no world to generate from")
 	}
-	if cfg.Now == nil {
-		cfg.Now = time.Now
-	}
-	s := &Server{cfg: cfg, name: name}
+	clock := wire.NewClock(cfg.Now)
+	cfg.Now = clock.Now
+	s := &Server{cfg: cfg, name: name, clock: clock, errBody: `{"error":"internal error"}`}
 	mux := http.NewServeMux()
 	routes(s, mux)
 	s.handler = s.faults.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -63,7 +68,7 @@ func newServer(name string, cfg Config, routes func(s *Server, mux *http.ServeMu
 			_, _ = w.Write([]byte("Too Many Requests"))
 			return
 		}
-		mux.ServeHTTP(w, r)
+		mux.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), nowKey{}, now)))
 	}))
 	return s, nil
 }
@@ -74,17 +79,9 @@ func (s *Server) Handler() http.Handler { return s.handler }
 // Faults are the HTTP faults to order.
 func (s *Server) Faults() *wire.Faults { return &s.faults }
 
-// Loop makes the pages of a paged list never end: the link to the next leads back.
-func (s *Server) Loop(on bool) {
-	s.mu.Lock()
-	s.loop = on
-	s.mu.Unlock()
-}
-
-func (s *Server) looping() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.loop
+// Target takes orders of faults.
+func (s *Server) Target() control.Target {
+	return &wire.Target{HTTP: &s.faults, Clock: s.clock, Error: s.errBody, Pages: s.pages}
 }
 
 func (s *Server) tooMany(now time.Time) bool {
@@ -105,12 +102,11 @@ func (s *Server) bearer(r *http.Request) bool {
 	return s.cfg.APIKey == "" || r.Header.Get("Authorization") == "Bearer "+s.cfg.APIKey
 }
 
-// now is the server's clock as the answer tells it.
-func now(w http.ResponseWriter) time.Time {
-	t, err := http.ParseTime(w.Header().Get("Date"))
-	if err != nil {
-		return time.Now().UTC()
-	}
+type nowKey struct{}
+
+// now is the server's time of the request.
+func now(r *http.Request) time.Time {
+	t, _ := r.Context().Value(nowKey{}).(time.Time)
 	return t
 }
 
@@ -118,16 +114,34 @@ func (s *Server) uniform(name string, n int64) float64 {
 	return wire.Uniform(s.cfg.Seed, s.name+" "+name, n)
 }
 
-// usd is the price of one GPU for an hour: the world's level of the model at the beginning of the hour, times the seller's premium.
-func (s *Server) usd(l world.Levels, key string, premium float64) float64 {
+// usd is the price of one GPU for an hour: the world's level of the model, times the seller's premium.
+func (s *Server) usd(l levels, key string, premium float64) float64 {
+	if s.cfg.Every > 0 {
+		premium *= 1 + 0.02*s.uniform("wobble "+key, l.step)
+	}
 	return l.GPUUSDPerHour[key] * premium
 }
 
-func (s *Server) levels(t time.Time) world.Levels { return s.cfg.World.At(t.Truncate(time.Hour)) }
+// levels are those of a step.
+type levels struct {
+	world.Levels
+	step int64
+}
+
+func (s *Server) step(t time.Time, usual time.Duration) int64 {
+	if s.cfg.Every > 0 {
+		usual = s.cfg.Every
+	}
+	return t.UnixNano() / int64(usual)
+}
+
+func (s *Server) levels(t time.Time) levels {
+	return levels{s.cfg.World.At(t.Truncate(time.Hour)), s.step(t, time.Hour)}
+}
 
 // stock is 0 (sold out) to 3 (plenty), anew every half hour.
 func (s *Server) stock(sku string, t time.Time) int {
-	switch u := s.uniform("stock "+sku, t.Unix()/1800); {
+	switch u := s.uniform("stock "+sku, s.step(t, 30*time.Minute)); {
 	case u < 0.15:
 		return 0
 	case u < 0.45:
