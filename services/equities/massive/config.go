@@ -35,6 +35,9 @@ type Config struct {
 	Halts bool `koanf:"halts"`
 	// Imbalances subscribes to net order imbalances before auctions, which have no history.
 	Imbalances bool `koanf:"imbalances"`
+	// CorrectionsEvery is how often the prints of the last CorrectionsWindow are read again: the stream tells no cancels. 0: never.
+	CorrectionsEvery  time.Duration `koanf:"corrections_every"`
+	CorrectionsWindow time.Duration `koanf:"corrections_window"`
 	// PageLimit of the history; at most 50,000.
 	PageLimit int `koanf:"page_limit"`
 	// CallEvery is the least pause between two calls of the history; 12.5s on a plan of 5 a minute.
@@ -54,6 +57,7 @@ func DefaultConfig() Config {
 	return Config{
 		Source: "massive", StreamURL: "wss://socket.massive.com/stocks", RESTURL: "https://api.massive.com",
 		Trades: true, Quotes: true, QuoteSizeUnit: "lots", MinuteBars: true, Halts: true, Imbalances: true,
+		CorrectionsEvery: 10 * time.Minute, CorrectionsWindow: time.Hour,
 		PageLimit: 50_000, LimitWait: time.Minute, HistoryTrails: 3 * time.Second, SlowRetry: time.Minute,
 	}
 }
@@ -81,6 +85,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("quote_size_unit: %.32q is none of lots, shares", c.QuoteSizeUnit)
 	case len(c.topics()) == 0:
 		return fmt.Errorf("trades: is off and so is all the rest; switch one of trades, quotes, minute_bars, second_bars, halts, imbalances on")
+	case c.CorrectionsEvery > 0 && (c.CorrectionsWindow < c.CorrectionsEvery || c.CorrectionsWindow > 4*time.Hour):
+		return fmt.Errorf("corrections_window: %s is not from corrections_every (%s) to 4h", c.CorrectionsWindow, c.CorrectionsEvery)
 	case c.PageLimit < 1 || c.PageLimit > 50_000:
 		return fmt.Errorf("page_limit: %d is not between 1 and 50000", c.PageLimit)
 	}
@@ -88,7 +94,7 @@ func (c Config) Validate() error {
 		key string
 		d   time.Duration
 	}{
-		{"call_every", c.CallEvery}, {"limit_wait", c.LimitWait}, {"history_trails", c.HistoryTrails}, {"delay", c.Delay}, {"slow_retry", c.SlowRetry},
+		{"corrections_every", c.CorrectionsEvery}, {"corrections_window", c.CorrectionsWindow}, {"call_every", c.CallEvery}, {"limit_wait", c.LimitWait}, {"history_trails", c.HistoryTrails}, {"delay", c.Delay}, {"slow_retry", c.SlowRetry},
 	} {
 		if x.d < 0 {
 			return fmt.Errorf("%s: %s is below 0", x.key, x.d)

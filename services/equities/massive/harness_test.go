@@ -47,22 +47,24 @@ func testConfig(http, ws string) Config {
 	cfg.Source, cfg.StreamURL, cfg.RESTURL, cfg.Key = "sim-massive", ws+"/stocks", http, "key"
 	cfg.HistoryTrails, cfg.SlowRetry, cfg.LimitWait = 100*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond
 	cfg.SecondBars = true
+	cfg.CorrectionsEvery = 300 * time.Millisecond
 	return cfg
 }
 
-func newEngine(t testing.TB, cfg Config, deps feed.Deps) *engine.Engine {
+func newEngine(t testing.TB, cfg Config, deps feed.Deps) (*engine.Engine, *Upstream) {
 	t.Helper()
 	cal, err := session.NewAlways()
 	if err != nil {
 		t.Fatal(err)
 	}
+	up := New(cfg)
 	e, err := engine.New(engine.Config{
 		Source: cfg.Source, Symbols: testSymbols, Calendar: cal, Backfill: engine.Backfill{MaxHole: time.Hour, Restore: time.Hour}, Stale: engine.DefaultStale(),
-	}, New(cfg), deps)
+	}, up, deps)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return e
+	return e, up
 }
 
 // running is a feed under test.
@@ -70,6 +72,7 @@ type running struct {
 	t    testing.TB
 	mem  *feedtest.Memory
 	e    *engine.Engine
+	up   *Upstream
 	stop context.CancelFunc
 	done chan error
 }
@@ -88,9 +91,9 @@ func start(t testing.TB, sim *massive.Server, mem *feedtest.Memory, edit func(*C
 	if os.Getenv("TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
-	e := newEngine(t, cfg, feed.Deps{Sink: mem, History: mem, Logger: log})
+	e, up := newEngine(t, cfg, feed.Deps{Sink: mem, History: mem, Logger: log})
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &running{t: t, mem: mem, e: e, stop: cancel, done: make(chan error, 1)}
+	r := &running{t: t, mem: mem, e: e, up: up, stop: cancel, done: make(chan error, 1)}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -156,7 +159,8 @@ func TestConforms(t *testing.T) {
 			if at.BadKey {
 				cfg.Key = "wrong"
 			}
-			return newEngine(t, cfg, deps).Run(ctx)
+			e, _ := newEngine(t, cfg, deps)
+			return e.Run(ctx)
 		},
 		BadKey: "key",
 		Errors: map[string]conform.Error{

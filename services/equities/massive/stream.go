@@ -18,6 +18,9 @@ import (
 type Upstream struct {
 	cfg Config
 	dec decoder
+
+	mu    sync.Mutex
+	began time.Time // when the stream was ready for the first time
 }
 
 // New makes the upstream of a valid configuration.
@@ -74,6 +77,8 @@ type stream struct {
 	login login
 	held  []held // data that came before the last acknowledgement
 
+	beside sync.WaitGroup
+
 	mu      sync.Mutex
 	symbols []string        // asked for
 	missing map[string]bool // pairs that were asked for and not acknowledged
@@ -94,10 +99,13 @@ func (u *Upstream) Stream(ctx context.Context, fs *feed.Session, e *engine.Engin
 	defer conn.Close()
 	st := &stream{u: u, e: e, conn: conn, fs: fs, missing: map[string]bool{}}
 	read := st.read(ctx)
-	defer func() { // the reader ends with the connection
+	ctx, cancel := context.WithCancel(ctx)
+	defer func() { // what runs beside ends with the connection
+		cancel()
 		conn.Close()
 		for range read {
 		}
+		st.beside.Wait()
 	}()
 	var overdue <-chan time.Time
 	for {
@@ -342,6 +350,7 @@ func (st *stream) ready(ctx context.Context, served []string, why string) error 
 	}
 	st.login = streaming
 	st.e.OnChange(st.change)
+	st.beside.Go(func() { st.u.reread(ctx, st.e) })
 	for _, h := range st.held {
 		if err := st.live(ctx, h); err != nil {
 			return err
