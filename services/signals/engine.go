@@ -48,7 +48,7 @@ type symbolBook struct {
 	bookName
 	told    map[barKey]toldBar
 	pending map[barKey]struct{}
-	lastKey [5]barKey // of the last print that touched the book
+	lastKey [5]barKey // of the last print that touched the book since the last flush
 	vendor  map[barKey]vendorBar
 	checks  map[barKey]time.Time // when to compare
 	found   map[barKey]toldDifference
@@ -131,10 +131,8 @@ func (e *engine) newBook(n bookName) (*symbolBook, error) {
 	}
 	midnight := e.cal.Midnight(n.date).Unix()
 	b.book = newBook(n.date, e.names, rules, func(at int64, s session.Session) {
-		if b.lastKey[0].start == at && len(b.pending) > 0 {
-			if _, same := b.pending[b.lastKey[0]]; same {
-				return
-			}
+		if b.lastKey[0].start == at {
+			return // all of them are pending since the last flush
 		}
 		b.lastKey = keys(b.book, at, s, midnight)
 		for _, k := range b.lastKey {
@@ -243,6 +241,7 @@ func (e *engine) flushBook(ctx context.Context, b *symbolBook, now time.Time) er
 
 // due takes the bars whose time has come from what is pending, in the order of their labels.
 func (b *symbolBook) due(e *engine, now time.Time) []barKey {
+	b.lastKey = [5]barKey{}
 	var out []barKey
 	for k := range b.pending {
 		if !e.wants(k) {

@@ -174,12 +174,16 @@ func TestEngineEqualsBuild(t *testing.T) {
 		h := newHarness(t, cfg, cal)
 		now := time.Date(2026, 12, 9, 12, 0, 0, 0, time.UTC)
 		if rapid.Bool().Draw(rt, "early") {
-			now = time.Date(2026, 12, 8, 2, 0, 0, 0, time.UTC) // bars are told as the day goes on
+			// Bars are told as the day goes on.
+			now = rapid.SampledFrom([]time.Time{
+				time.Date(2026, 12, 8, 2, 0, 0, 0, time.UTC), time.Date(2026, 12, 8, 2, 1, 1, 0, time.UTC), time.Date(2026, 12, 8, 5, 0, 5, 0, time.UTC),
+				time.Date(2026, 12, 8, 14, 30, 0, 0, time.UTC), time.Date(2026, 12, 9, 1, 14, 55, 0, time.UTC),
+			}).Draw(rt, "now")
 		}
 		for i, x := range prints {
 			h.feed(t, i, x)
 			if rapid.IntRange(0, 3).Draw(rt, "tick") == 0 {
-				now = now.Add(time.Duration(rapid.IntRange(0, 7200).Draw(rt, "later")) * time.Second)
+				now = now.Add(time.Duration(rapid.SampledFrom([]int{0, 1, 2, 4, 6, 30, 7200}).Draw(rt, "later")) * time.Second)
 				h.tick(t, now)
 			}
 		}
