@@ -159,9 +159,13 @@ func (x Fault) serve(w http.ResponseWriter) {
 	w.WriteHeader(x.Status)
 	_, _ = w.Write([]byte(x.Body))
 	if x.Truncate {
+		flush(w)
 		panic(http.ErrAbortHandler) // net/http's own way to cut a connection
 	}
 }
+
+// flush sends what was written: of a small answer that is cut before it was sent, a client sees nothing, and net/http's asks again by itself.
+func flush(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() }
 
 func writeOrder(w http.ResponseWriter, o control.Order, status int) {
 	for k, v := range o.HTTPHeader() {
@@ -210,6 +214,7 @@ func serveOrder(w http.ResponseWriter, r *http.Request, o control.Order, h http.
 		w.Header().Set("Content-Length", strconv.Itoa(max(b.Len(), 2)))
 		w.WriteHeader(b.status)
 		_, _ = w.Write(b.Bytes()[:b.Len()/2])
+		flush(w)
 		panic(http.ErrAbortHandler)
 	case control.SlowBody:
 		b := record(h, w, r)
