@@ -276,3 +276,32 @@ func TestAgainstTheVenuesBars(t *testing.T) {
 		t.Errorf("not settled: %+v", h.signals)
 	}
 }
+
+// TestSecondThatWaitsHidesNothing: a late print whose second still waits for its next revision must reach the minute too, which was told in
+// between. It did not: the second's own wait was taken for that of all bars of the print.
+func TestSecondThatWaitsHidesNothing(t *testing.T) {
+	h := newHarness(t, DefaultConfig(), us(t))
+	place := 0
+	for _, x := range []struct {
+		print bool
+		after time.Duration
+	}{
+		{true, 10 * time.Second}, {false, 12 * time.Second}, {false, 60500 * time.Millisecond},
+		{true, 61 * time.Second}, {false, 61500 * time.Millisecond}, // the second's revision
+		{true, 62 * time.Second}, {false, 65600 * time.Millisecond}, // the minute's; the second waits until 66.5
+		{true, 65800 * time.Millisecond}, {false, 80 * time.Second},
+	} {
+		if x.print {
+			place++
+			h.feed(t, place, *printAt(fmt.Sprint(place), 10*time.Second, "50", "1"))
+		} else {
+			h.tick(t, open.Add(x.after))
+		}
+	}
+	for _, i := range []market.Interval{market.Interval1s, market.Interval1m} {
+		got := h.of(i, "regular")
+		if b := got[len(got)-1]; b.TradeCount != 4 {
+			t.Errorf("%s has %d of 4 prints", i, b.TradeCount)
+		}
+	}
+}
