@@ -38,6 +38,8 @@ type Upstream struct {
 	Handler http.Handler
 	Target  control.Target
 	Close   func()
+	// Sim is given back as Endpoint.Sim, for Run and Check.
+	Sim any
 }
 
 // Endpoint is where the simulator listens: HTTP is http(s)://host:port, WS ws(s)://host:port, both without a path.
@@ -45,6 +47,8 @@ type Endpoint struct {
 	HTTP, WS string
 	// BadKey asks for a run with a key that the simulator turns away.
 	BadKey bool
+	// Sim is Upstream.Sim.
+	Sim any
 }
 
 // Outcome is what an adapter makes of an upstream's error.
@@ -91,6 +95,9 @@ type Adapter struct {
 	Settle time.Duration
 	// Stale is the silence that the suite allows; 0: 800 ms. It must be longer than the simulator's longest silence.
 	Stale time.Duration
+	// Parallel runs cases side by side, which saves most of the time: they mostly wait. Start, Run and Check must share nothing then (see
+	// Upstream.Sim).
+	Parallel bool
 	// Skip names the cases that do not apply, with the reason.
 	Skip map[string]string
 }

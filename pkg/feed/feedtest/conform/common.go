@@ -163,6 +163,7 @@ func pageFault(fault string) func(t *testing.T, a Adapter) {
 		r := live(t, a)
 		n := r.states(r.mem.Events(), market.FeedConnected)
 		asked := len(r.up.Target.Seen().Requests)
+		logged := r.log.len()
 		r.order(control.Order{Fault: fault})
 		r.order(control.Order{Fault: control.Drop})
 		r.comesAgain(n)
@@ -170,7 +171,7 @@ func pageFault(fault string) func(t *testing.T, a Adapter) {
 			if got := len(r.up.Target.Seen().Requests) - asked; got > a.PagesAtMost {
 				t.Fatalf("%d pages were read of an answer without end", got)
 			}
-			return r.says("page")
+			return r.says(logged, "page")
 		})
 		r.flows("beside the pages")
 		r.clear(fault)
@@ -188,9 +189,9 @@ func expiredCertificate(t *testing.T, a Adapter) {
 	srv.Listener = accepted
 	srv.StartTLS()
 	t.Cleanup(srv.Close)
-	r.at = Endpoint{HTTP: srv.URL, WS: "wss" + strings.TrimPrefix(srv.URL, "https")}
+	r.at = Endpoint{HTTP: srv.URL, WS: "wss" + strings.TrimPrefix(srv.URL, "https"), Sim: r.up.Sim}
 	r.run(nil)
-	r.eventually("a word on the certificate", func() bool { return r.says("certificate") && r.says("expired") })
+	r.eventually("a word on the certificate", func() bool { return r.says(0, "certificate") && r.says(0, "expired") })
 	during(time.Second)
 	select {
 	case <-r.done:

@@ -129,12 +129,13 @@ func pollPages(fault string) func(t *testing.T, a Adapter) {
 		}
 		r := live(t, a)
 		asked := len(r.up.Target.Seen().Requests)
+		logged := r.log.len()
 		r.order(control.Order{Fault: fault})
 		r.eventually("a word on the pages", func() bool {
 			if got := len(r.up.Target.Seen().Requests) - asked; got > a.PagesAtMost {
 				t.Fatalf("%d pages were read of an answer without end", got)
 			}
-			return r.says("page")
+			return r.says(logged, "page")
 		})
 		r.clear(fault)
 		r.flows("after the pages")

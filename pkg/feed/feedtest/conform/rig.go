@@ -40,7 +40,7 @@ func fresh(t *testing.T, a Adapter) *rig {
 	t.Helper()
 	r := &rig{t: t, a: a, up: a.Start(t), mem: feedtest.NewMemory(), log: &logbook{t: t}}
 	srv := httptest.NewServer(r.up.Handler)
-	r.at = Endpoint{HTTP: srv.URL, WS: "ws" + strings.TrimPrefix(srv.URL, "http")}
+	r.at = Endpoint{HTTP: srv.URL, WS: "ws" + strings.TrimPrefix(srv.URL, "http"), Sim: r.up.Sim}
 	t.Cleanup(func() {
 		r.end()
 		_ = r.up.Target.Clear("")
@@ -107,24 +107,16 @@ func (r *rig) clear(fault string) {
 	}
 }
 
-func (r *rig) understands(fault string) bool {
-	for _, f := range r.up.Target.Faults() {
-		if f.Name == fault {
-			return true
-		}
-	}
-	return false
-}
-
 // until waits for a state of the events.
 func (r *rig) until(what string, ok func([]market.Event) bool) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	done := r.done
 	go func() {
 		// A service that ends by itself will tell no more.
 		select {
-		case <-r.done:
+		case <-done:
 			cancel()
 		case <-ctx.Done():
 		}
@@ -256,7 +248,7 @@ func (r *rig) once() {
 	}
 }
 
-// true checks what was published since from against the simulator.
+// isTrue checks what was published since from against the simulator.
 func (r *rig) isTrue(from time.Time) {
 	r.t.Helper()
 	to := time.Now()
@@ -278,8 +270,8 @@ func (r *rig) isTrue(from time.Time) {
 	r.a.Check(r.t, r.at, r.mem, from, to)
 }
 
-// says reports whether the text stands in a state's detail, a dead letter, the service's error or the log.
-func (r *rig) says(text string) bool {
+// says reports whether the text stands in a state's detail, in the ledger, in a dead letter, or in the log from a line on.
+func (r *rig) says(from int, text string) bool {
 	text = strings.ToLower(text)
 	has := func(s string) bool { return strings.Contains(strings.ToLower(s), text) }
 	for _, ev := range r.mem.Events() {
@@ -298,7 +290,7 @@ func (r *rig) says(text string) bool {
 			}
 		}
 	}
-	return has(r.log.all())
+	return has(r.log.since(from))
 }
 
 // eventually asks again until ok holds or patience ends. It is for what happens outside of the events.
@@ -328,6 +320,7 @@ type logbook struct {
 	t     *testing.T
 	mu    sync.Mutex
 	lines []string
+	gone  int // lines before these
 }
 
 func (l *logbook) Enabled(context.Context, slog.Level) bool { return true }
@@ -343,6 +336,7 @@ func (l *logbook) Handle(ctx context.Context, rec slog.Record) error {
 	defer l.mu.Unlock()
 	if len(l.lines) == 2000 {
 		l.lines = append(l.lines[:0], l.lines[1000:]...)
+		l.gone += 1000
 	}
 	l.lines = append(l.lines, b.String())
 	if os.Getenv("TEST_LOG") != "" {
@@ -351,10 +345,18 @@ func (l *logbook) Handle(ctx context.Context, rec slog.Record) error {
 	return nil
 }
 
-func (l *logbook) all() string {
+// len counts the lines so far.
+func (l *logbook) len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return strings.Join(l.lines, "")
+	return l.gone + len(l.lines)
+}
+
+// since are the lines from the nth on, as far as they are kept.
+func (l *logbook) since(n int) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Join(l.lines[max(0, n-l.gone):], "")
 }
 
 func (l *logbook) tail() string {

@@ -32,6 +32,10 @@ func runCases(t *testing.T, a Adapter, cases []namedCase) {
 			if why, skip := a.Skip[c.name]; skip {
 				t.Skip(why)
 			}
+			// Goroutines and memory are counted alone.
+			if a.Parallel && !slices.Contains([]string{"connects and stops", "slow sink", "huge", "gzip bomb"}, c.name) {
+				t.Parallel()
+			}
 			c.run(t, a)
 		})
 	}
@@ -42,7 +46,7 @@ func runCases(t *testing.T, a Adapter, cases []namedCase) {
 	}
 }
 
-// Websocket runs the suite for an adapter of a websocket. The cases run one after the other: they count goroutines and memory.
+// Websocket runs the suite for an adapter of a websocket.
 func Websocket(t *testing.T, w WebsocketAdapter) {
 	t.Helper()
 	runCases(t, w.Adapter, []namedCase{
@@ -150,10 +154,11 @@ func closeFrame(t *testing.T, a Adapter) {
 	r := live(t, a)
 	before := r.mem.Len()
 	n := r.states(r.mem.Events(), market.FeedConnected)
+	logged := r.log.len()
 	r.order(control.Order{Fault: control.Close, Code: 1012, Reason: "service restart"})
 	r.comesAgain(n)
 	r.settled(before, string(market.FeedLost))
-	if !r.says("service restart") {
+	if !r.says(logged, "service restart") {
 		t.Errorf("nothing tells the reason of the close frame%s", r.story())
 	}
 	r.once()
@@ -192,7 +197,7 @@ func clockOff(t *testing.T, a Adapter) {
 	n := r.letters(r.mem.Events())
 	r.order(control.Order{Fault: control.Skew, By: control.Duration(3 * time.Hour)})
 	r.until("a dead letter from the future, or the feed's word on the clock", func(evs []market.Event) bool {
-		return r.letters(evs) > n || r.says("clock")
+		return r.letters(evs) > n || r.says(0, "clock")
 	})
 	r.clear(control.Skew)
 	r.flows("by the right clock")
@@ -246,6 +251,7 @@ func protocolErrors(t *testing.T, a Adapter) {
 			r := live(t, a)
 			n := r.states(r.mem.Events(), market.FeedConnected)
 			before := r.mem.Len()
+			logged := r.log.len()
 			r.order(e.Order)
 			switch e.Want {
 			case Refused:
@@ -264,7 +270,7 @@ func protocolErrors(t *testing.T, a Adapter) {
 			default:
 				t.Fatalf("the outcome of error %s is %q; it is refused, retried or ignored", name, e.Want)
 			}
-			if e.Says != "" && !r.says(e.Says) {
+			if e.Says != "" && !r.says(logged, e.Says) {
 				t.Errorf("nothing says %q%s", e.Says, r.story())
 			}
 			r.once()
