@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashpivot/hashpivot/pkg/session"
 	"github.com/hashpivot/hashpivot/pkg/sim/alpaca"
 	"github.com/hashpivot/hashpivot/pkg/sim/bitcoind"
 	"github.com/hashpivot/hashpivot/pkg/sim/braiins"
@@ -52,6 +53,10 @@ type Config struct {
 	Symbols []string // generated equities; empty: all that have a level
 	Rate    float64  // mean equity events a second; 0: 100
 	Steady  bool     // no bursts, no quiet spells
+	// FaultEvery, LateBy, FateBy and Calendar are those of the tape of equities; zero values are its defaults.
+	FaultEvery     int
+	LateBy, FateBy time.Duration
+	Calendar       session.Calendar
 	Logger  *slog.Logger
 }
 
@@ -96,6 +101,7 @@ type Sim struct {
 	GPUs        map[string]*gpu.Server // the price lists of GPU clouds by name: runpod, lambda, ...; empty with recordings
 
 	urls    URLs
+	script  *tape.Script
 	desk    control.Desk
 	servers []*http.Server
 	closers []func()
@@ -131,7 +137,7 @@ func Start(ctx context.Context, cfg Config) (_ *Sim, err error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Sim{log: cfg.Logger}
+	s := &Sim{log: cfg.Logger, script: &tape.Script{}}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -182,6 +188,7 @@ func Start(ctx context.Context, cfg Config) (_ *Sim, err error) {
 func (s *Sim) alpaca(ctx context.Context, cfg Config, w *world.World) (err error) {
 	s.Alpaca, err = alpaca.New(alpaca.Config{
 		World: w, Dir: cfg.Dir, Seed: cfg.Seed, Symbols: cfg.Symbols, Rate: cfg.Rate, Steady: cfg.Steady, Logger: cfg.Logger,
+		FaultEvery: cfg.FaultEvery, LateBy: cfg.LateBy, FateBy: cfg.FateBy, Calendar: cfg.Calendar, Script: s.script,
 	})
 	if err != nil {
 		return fmt.Errorf("start simulators: %w", err)
@@ -198,7 +205,10 @@ func (s *Sim) otherEquities(ctx context.Context, cfg Config, w *world.World) (er
 	if w == nil {
 		return nil
 	}
-	t := tape.Config{Seed: cfg.Seed, Symbols: cfg.Symbols, Rate: cfg.Rate, Steady: cfg.Steady}
+	t := tape.Config{
+		Seed: cfg.Seed, Symbols: cfg.Symbols, Rate: cfg.Rate, Steady: cfg.Steady, FaultEvery: cfg.FaultEvery, LateBy: cfg.LateBy, FateBy: cfg.FateBy,
+		Calendar: cfg.Calendar, Script: s.script,
+	}
 	s.Massive, err = massive.New(massive.Config{World: w, Tape: t})
 	if err != nil {
 		return fmt.Errorf("start simulators: %w", err)
@@ -280,6 +290,7 @@ func (s *Sim) gpuClouds(ctx context.Context, cfg Config, w *world.World) error {
 			return err
 		}
 		s.GPUs[c.name], *c.url = x, "http://"+host
+		s.desk.Register(c.name, x.Target(), *c.url)
 	}
 	s.urls.RunPodGraphQL = s.urls.RunPodREST + "/graphql"
 	return nil
