@@ -15,7 +15,8 @@ import (
 // Config of the service.
 type Config struct {
 	Enabled bool `koanf:"enabled"`
-	// Calendar of sessions and trade dates: "us", or "always" where simulators trade around the clock.
+	// Calendar of sessions and trade dates: "us", "always" where simulators trade around the clock, or the path
+	// of a calendar file.
 	Calendar string `koanf:"calendar"`
 	Bars     Bars   `koanf:"bars"`
 	// Rules are the sale-condition tables by the beginning of a source's name, without sim- or rec-: alpaca, massive or none. The longest
@@ -36,7 +37,8 @@ type Bars struct {
 	Retain int `koanf:"retain"`
 	// Restore is how far back the streams are read at a start. It must cover the time that the service was away.
 	Restore time.Duration `koanf:"restore"`
-	// Check are the intervals of the venues' own bars that ours are held against: 1m, 1d; empty: none.
+	// Check are the intervals of the venues' own bars that ours are held against: 1m, 1d; empty: none. With the calendar "always" days are
+	// not: a simulated market without sessions draws its daily bars instead of adding its prints up.
 	Check []market.Interval `koanf:"check"`
 	// Settle is how long both bars must have stood unchanged before they are compared; the venue revises a minute 30 s after its end.
 	Settle time.Duration `koanf:"settle"`
@@ -60,8 +62,8 @@ func (c Config) Validate() error {
 	bad := func(key, format string, args ...any) error {
 		return fmt.Errorf("signals.%s: %s", key, fmt.Sprintf(format, args...))
 	}
-	if c.Calendar != "us" && c.Calendar != "always" {
-		return bad("calendar", "%.32q is none of us, always", c.Calendar)
+	if _, err := c.calendar(); err != nil {
+		return bad("calendar", "%s", err)
 	}
 	if len(c.Bars.Intervals) == 0 {
 		return bad("bars.intervals", "is empty; name some of 1s, 1m, 1h, 1d, or set signals.enabled to false")
@@ -107,9 +109,21 @@ func (c Config) Validate() error {
 	return nil
 }
 
+// checks is Check without what cannot be held against anything.
+func (c Config) checks() []market.Interval {
+	return slices.DeleteFunc(slices.Clone(c.Bars.Check), func(i market.Interval) bool { return c.Calendar == "always" && i == market.Interval1d })
+}
+
 func (c Config) calendar() (session.Calendar, error) {
-	if c.Calendar == "always" {
+	switch c.Calendar {
+	case "always":
 		return session.NewAlways()
+	case "us":
+		return session.US()
 	}
-	return session.US()
+	cal, err := session.Load(c.Calendar)
+	if err != nil {
+		return nil, fmt.Errorf("%.64q is none of us, always, and no calendar file: %w", c.Calendar, err)
+	}
+	return cal, nil
 }

@@ -63,6 +63,7 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 	if deps.Metrics == nil {
 		deps.Metrics = NewMetrics(nil)
 	}
+	cfg.Bars.Check = cfg.checks()
 	s := &service{cfg: cfg, deps: deps, cal: cal, log: deps.Logger.With("component", "signals")}
 	s.engine = newEngine(cfg, cal, deps.Metrics, func(ctx context.Context, ev market.Event) error { return deps.Sink.Publish(ctx, ev) })
 	s.engine.load = s.load
