@@ -57,7 +57,7 @@ type Config struct {
 	FaultEvery     int
 	LateBy, FateBy time.Duration
 	Calendar       session.Calendar
-	Logger  *slog.Logger
+	Logger         *slog.Logger
 }
 
 // URLs of the simulators, each as the configuration of the live upstream takes it.

@@ -41,6 +41,8 @@ type Config struct {
 	LateBy, FateBy time.Duration
 	// Calendar gives the tape sessions; nil: a regular session without end.
 	Calendar session.Calendar
+	// Script is what is ordered to happen on the tape; nil: one of its own.
+	Script *tape.Script
 	// TickHistory is how far back prints, quotes and minute bars are told; 2 h. A time before that never happened: the simulated market
 	// runs only when someone looks.
 	TickHistory time.Duration
@@ -96,6 +98,9 @@ func New(cfg Config) (*Server, error) {
 	if (cfg.World == nil) == (cfg.Dir == "") {
 		return nil, fmt.Errorf("make alpaca simulator: give either a world or a directory of recordings")
 	}
+	if cfg.Script == nil {
+		cfg.Script = &tape.Script{}
+	}
 	def(&cfg.TickHistory, 2*time.Hour)
 	def(&cfg.DailyHistory, 90*24*time.Hour)
 	def(&cfg.MaxConnections, 1)
@@ -120,7 +125,7 @@ func New(cfg Config) (*Server, error) {
 	} else {
 		s.gen, err = tape.New(cfg.World, tape.Config{
 			Seed: cfg.Seed, Symbols: cfg.Symbols, Rate: cfg.Rate, Steady: cfg.Steady, FaultEvery: cfg.FaultEvery, LateBy: cfg.LateBy, FateBy: cfg.FateBy,
-			Calendar: cfg.Calendar,
+			Calendar: cfg.Calendar, Script: cfg.Script,
 		})
 		if err != nil {
 			return nil, fmt.Errorf("make alpaca simulator: %w", err)
@@ -175,6 +180,7 @@ func (s *Server) Close() {
 	s.mu.Unlock()
 	s.DropAll()
 	s.wg.Wait()
+	s.sockets.Wait()
 }
 
 // DropAll cuts every stream without a goodbye.
@@ -213,8 +219,22 @@ func (s *Server) Target() control.Target {
 	return &wire.Target{
 		Sockets: &s.sockets, HTTP: &s.http, Clock: s.clock, Pages: true,
 		Wrong: `[{"T":"t","S":5,"p":"x","s":[],"t":7}]`, Error: `{"code":50010000,"message":"internal server error"}`,
-		Own: []wire.Own{{Name: "error", Does: "error:406 sends the venue's error of that code, with body as its text, and closes", Order: s.orderError}},
+		Own: []wire.Own{
+			{Name: "error", Does: "error:406 sends the venue's error of that code, with body as its text, and closes", Order: s.orderError},
+			{Name: "halt", Does: "halt:IREN halts the symbol for its time on every simulator of the tape (30s)", Order: s.orderHalt},
+		},
 	}
+}
+
+func (s *Server) orderHalt(o control.Order) error {
+	_, symbol, _ := strings.Cut(o.Fault, ":")
+	if s.gen == nil || s.gen.Security(symbol) == nil {
+		return fmt.Errorf("%q is not on the tape; write halt:%s", symbol, strings.Join(s.Symbols(), ", halt:"))
+	}
+	lasts := time.Duration(o.For)
+	def(&lasts, 30*time.Second)
+	s.cfg.Script.Halt(symbol, s.clock.Now(), lasts)
+	return nil
 }
 
 func (s *Server) orderError(o control.Order) error {

@@ -98,6 +98,8 @@ type Config struct {
 	// Calendar gives the tape sessions: an auction at the opening and the close of the regular one, thinner extended hours (Form T), silence
 	// between sessions, and daily bars that are summed up from the prints. nil: a regular session without end.
 	Calendar session.Calendar
+	// Script is what is ordered to happen, shared by all who tell this tape; nil: nothing is.
+	Script *Script
 }
 
 func (c *Config) defaults(w *world.World) error {
@@ -139,6 +141,7 @@ type Generator struct {
 	Securities []*Security
 
 	cal     session.Calendar // nil: always regular
+	script  *Script
 	current atomic.Pointer[session.Session]
 	daysMu  sync.Mutex
 	days    map[dayKey]*daySum
@@ -149,7 +152,7 @@ func New(w *world.World, cfg Config) (*Generator, error) {
 	if err := cfg.defaults(w); err != nil {
 		return nil, err
 	}
-	g := &Generator{w: w, cal: cfg.Calendar, days: map[dayKey]*daySum{}, seed: cfg.Seed, steady: cfg.Steady, oneIn: uint64(cfg.FaultEvery), lateBy: int64(cfg.LateBy / Bucket), fateBy: int64(cfg.FateBy / Bucket)}
+	g := &Generator{w: w, cal: cfg.Calendar, script: cfg.Script, days: map[dayKey]*daySum{}, seed: cfg.Seed, steady: cfg.Steady, oneIn: uint64(cfg.FaultEvery), lateBy: int64(cfg.LateBy / Bucket), fateBy: int64(cfg.FateBy / Bucket)}
 	tapes := map[string]string{}
 	for _, e := range w.Facts().Equities {
 		tapes[e.Symbol] = e.Tape
@@ -234,6 +237,9 @@ func (g *Generator) Halt(s *Security, b int64) (start int64, ok bool) {
 }
 
 func (g *Generator) halted(s *Security, b int64) bool {
+	if g.script.halted(s.Symbol, b) {
+		return true
+	}
 	start, ok := g.Halt(s, b)
 	return ok && b >= start && b < start+haltLasts
 }
@@ -346,6 +352,9 @@ func (g *Generator) Delivered(s *Security, b int64, scratch, out []Tick) (kept, 
 		out = append(out, Tick{Kind: 's', Security: s, At: b * int64(Bucket)})
 	} else if ok && b == start+haltLasts {
 		out = append(out, Tick{Kind: 's', Security: s, At: b * int64(Bucket), Resumed: true})
+	}
+	for _, h := range g.script.at(s.Symbol, b) {
+		out = append(out, Tick{Kind: 's', Security: s, At: b * int64(Bucket), Resumed: h.to == b})
 	}
 	scratch = g.Made(s, b, scratch[:0])
 	for _, t := range scratch {
