@@ -216,4 +216,5 @@ func (h *Hub) Close() {
 	h.mu.Unlock()
 	h.DropAll()
 	h.wg.Wait()
+	h.sockets.Wait()
 }

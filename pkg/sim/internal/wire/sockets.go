@@ -19,7 +19,11 @@ type Sockets struct {
 	lines    map[*Line]struct{}
 	spans    map[string]*span
 	connects arrivals
+	wg       sync.WaitGroup // huge frames on their way
 }
+
+// Wait waits for what was still being written when the connections were closed.
+func (s *Sockets) Wait() { s.wg.Wait() }
 
 // Line is one connection, with the faults that were ordered for it. One goroutine reads; any may write.
 type Line struct {
@@ -290,8 +294,15 @@ func (s *Sockets) inject(o control.Order, data []byte) error {
 		return errors.New("order " + o.Fault + ": no client is connected")
 	}
 	for _, l := range lines {
-		for range max(o.Times, 1) {
-			_ = l.WriteRaw(websocket.TextMessage, data) // a client that goes meanwhile is no fault of the order
+		write := func() {
+			for range max(o.Times, 1) {
+				_ = l.WriteRaw(websocket.TextMessage, data) // a client that goes meanwhile is no fault of the order
+			}
+		}
+		if len(data) > 64<<10 { // more than a socket takes from a client that does not read
+			s.wg.Go(write)
+		} else {
+			write()
 		}
 	}
 	return nil
