@@ -40,7 +40,7 @@ type coreRPC struct {
 }
 
 func newCoreRPC(cfg BitcoindConfig) *coreRPC {
-	return &coreRPC{cfg: cfg, client: &http.Client{Timeout: 30 * time.Second}}
+	return &coreRPC{cfg: cfg, client: &http.Client{Timeout: cfg.Timeout, Transport: http.DefaultTransport.(*http.Transport).Clone()}}
 }
 
 func (c *coreRPC) close() { c.client.CloseIdleConnections() }
@@ -85,6 +85,9 @@ func (c *coreRPC) call(ctx context.Context, method string, decode func(raw []byt
 		if ok && se.Status == http.StatusUnauthorized && c.cfg.CookieFile != "" {
 			// Not for ever: the node may have been started again between our reading of the cookie and the call.
 			return fmt.Errorf("call %s: bitcoind refuses its cookie: HTTP %d", method, se.Status)
+		}
+		if ok && se.Status == http.StatusUnauthorized {
+			return fmt.Errorf("call %s: bitcoind does not accept hashprice.bitcoind.user with hashprice.bitcoind.password: %w", method, err)
 		}
 		if !ok || len(se.Body) == 0 || se.Body[0] != '{' {
 			return fmt.Errorf("call %s: %w", method, err)

@@ -60,6 +60,7 @@ type BitcoindConfig struct {
 	// RefillBlocks bounds how many blocks are fetched after an absence.
 	RefillBlocks int           `koanf:"refill_blocks"`
 	StaleAfter   time.Duration `koanf:"stale_after"`
+	Timeout      time.Duration `koanf:"timeout"` // of one call
 }
 
 // CoinbaseConfig is the Coinbase upstream: Advanced Trade for the ticker, Exchange for the daily candles.
@@ -94,6 +95,7 @@ type LuxorConfig struct {
 	Every  time.Duration `koanf:"every"`
 	// CallEvery is the rate at which Luxor gives calls back.
 	CallEvery time.Duration `koanf:"call_every"`
+	Timeout   time.Duration `koanf:"timeout"` // of one call
 }
 
 // BraiinsConfig is Braiins' published hashprice.
@@ -102,6 +104,7 @@ type BraiinsConfig struct {
 	Source  string        `koanf:"source"`
 	URL     string        `koanf:"url"`
 	Every   time.Duration `koanf:"every"`
+	Timeout time.Duration `koanf:"timeout"` // of one call
 }
 
 // CoinMetricsConfig is the daily community data of Coin Metrics (CC BY-NC: not for commercial use).
@@ -113,6 +116,7 @@ type CoinMetricsConfig struct {
 	From      string        `koanf:"from"`
 	Every     time.Duration `koanf:"every"`
 	CallEvery time.Duration `koanf:"call_every"`
+	Timeout   time.Duration `koanf:"timeout"` // of one call
 }
 
 // CalculatorConfig is the hashprice itself.
@@ -141,7 +145,7 @@ func DefaultConfig() Config {
 			Enabled: true, Source: "mempool", StreamURL: "wss://mempool.space/api/v1/ws", RESTURL: "https://mempool.space/api",
 			RefillBlocks: 4320, FeesEvery: time.Minute, CallEvery: 500 * time.Millisecond, StaleAfter: time.Minute,
 		},
-		Bitcoind: BitcoindConfig{Source: "bitcoind", PollEvery: 5 * time.Second, RefillBlocks: 4320, StaleAfter: time.Minute},
+		Bitcoind: BitcoindConfig{Source: "bitcoind", PollEvery: 5 * time.Second, RefillBlocks: 4320, StaleAfter: time.Minute, Timeout: 30 * time.Second},
 		Coinbase: CoinbaseConfig{
 			Enabled: true, Source: "coinbase", StreamURL: "wss://advanced-trade-ws.coinbase.com", RESTURL: "https://api.exchange.coinbase.com",
 			Product: "BTC-USD", StaleAfter: 15 * time.Second, CallEvery: 250 * time.Millisecond,
@@ -151,11 +155,12 @@ func DefaultConfig() Config {
 		},
 		Luxor: LuxorConfig{
 			Source: "luxor", URL: "https://api.hashrateindex.com/v1/hashrateindex", Every: 5 * time.Minute, CallEvery: 15 * time.Second,
+			Timeout: time.Minute,
 		},
-		Braiins: BraiinsConfig{Enabled: true, Source: "braiins", URL: "https://insights.braiins.com/api/v1.0", Every: 10 * time.Minute},
+		Braiins: BraiinsConfig{Enabled: true, Source: "braiins", URL: "https://insights.braiins.com/api/v1.0", Every: 10 * time.Minute, Timeout: time.Minute},
 		CoinMetrics: CoinMetricsConfig{
 			Enabled: true, Source: "coinmetrics", URL: "https://community-api.coinmetrics.io/v4", From: "2020-01-01", Every: time.Hour,
-			CallEvery: 600 * time.Millisecond,
+			CallEvery: 600 * time.Millisecond, Timeout: time.Minute,
 		},
 		Calculator: CalculatorConfig{
 			Source: "hashpivot", WindowBlocks: 144, MinEvery: time.Second, MaxEvery: time.Minute, MaxPriceAge: time.Minute, MaxSpreadPercent: 5,

@@ -14,10 +14,11 @@ import (
 
 // reference is a hashprice that somebody else publishes: polled, stored as it is told, and compared with ours of the same time.
 type reference struct {
-	name  string // the signal's symbol
-	f     *feed.Feed
-	every time.Duration
-	keep  time.Duration // how far back an upstream may correct what it told
+	name   string // the signal's symbol
+	f      *feed.Feed
+	client *http.Client
+	every  time.Duration
+	keep   time.Duration // how far back an upstream may correct what it told
 	// poll asks for what was published since the time.
 	poll func(ctx context.Context, since time.Time) ([]*market.Hashprice, error)
 	// history says that a poll after an absence brings what was missed; without it the time is given up.
@@ -197,9 +198,9 @@ func (r *reference) compare(ctx context.Context, theirs *market.Hashprice) error
 }
 
 // get calls once and decodes; what does not decode becomes a dead letter and an error that another try may cure.
-func get[T any](ctx context.Context, r *reference, client *http.Client, q feed.Request, from string, decode func(*feed.Response) (T, error)) (T, error) {
+func get[T any](ctx context.Context, r *reference, q feed.Request, from string, decode func(*feed.Response) (T, error)) (T, error) {
 	var none T
-	resp, err := feed.Call(ctx, client, q)
+	resp, err := feed.Call(ctx, r.client, q)
 	if err != nil {
 		if m, ok := errors.AsType[*feed.Malformed](err); ok {
 			if err := r.f.Reject(ctx, from, m.Reason, m, nil); err != nil {

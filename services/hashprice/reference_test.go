@@ -205,7 +205,7 @@ func TestCoinMetricsPagesAreReadToTheirEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	client := httpClient(t)
-	poll := pollCoinMetrics(o.cfg.CoinMetrics, &reference{name: "coinmetrics", f: f}, client)
+	poll := pollCoinMetrics(o.cfg.CoinMetrics, &reference{name: "coinmetrics", f: f, client: client})
 	all, err := poll(t.Context(), time.Now().AddDate(-1, 0, 0))
 	if err != nil || len(all) < 59 {
 		t.Fatalf("%d days, %v", len(all), err)

@@ -39,7 +39,7 @@ var luxorSpans = []struct {
 }
 
 // pollLuxor asks for the published index. After an absence it asks for the span that covers it, which has coarser buckets the longer it is.
-func pollLuxor(cfg LuxorConfig, r *reference, client *http.Client) func(context.Context, time.Time) ([]*market.Hashprice, error) {
+func pollLuxor(cfg LuxorConfig, r *reference) func(context.Context, time.Time) ([]*market.Hashprice, error) {
 	pace := pacer{every: cfg.CallEvery}
 	return func(ctx context.Context, since time.Time) ([]*market.Hashprice, error) {
 		x := luxorSpans[0]
@@ -51,9 +51,12 @@ func pollLuxor(cfg LuxorConfig, r *reference, client *http.Client) func(context.
 		}
 		const path = "/hashprice"
 		q := url.Values{"span": {x.span}, "bucket": {x.bucket}, "currency": {"USD"}, "hashunit": {"PHS"}}
-		got, err := get(ctx, r, client, feed.Request{
+		got, err := get(ctx, r, feed.Request{
 			URL: cfg.URL + path + "?" + q.Encode(), Header: http.Header{"X-Hi-Api-Key": {cfg.Key.Reveal()}},
 		}, path, decodeLuxor)
+		if feed.IsRefused(err) {
+			return nil, fmt.Errorf("hashprice.luxor.key is not accepted, or its plan has no index (Silver and above have): %w", err)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -66,10 +69,10 @@ func pollLuxor(cfg LuxorConfig, r *reference, client *http.Client) func(context.
 }
 
 // pollBraiins asks for the published figure; the client follows its redirect.
-func pollBraiins(cfg BraiinsConfig, r *reference, client *http.Client) func(context.Context, time.Time) ([]*market.Hashprice, error) {
+func pollBraiins(cfg BraiinsConfig, r *reference) func(context.Context, time.Time) ([]*market.Hashprice, error) {
 	return func(ctx context.Context, _ time.Time) ([]*market.Hashprice, error) {
 		const path = "/hashrate-stats"
-		return get(ctx, r, client, feed.Request{URL: cfg.URL + path}, path, decodeBraiins)
+		return get(ctx, r, feed.Request{URL: cfg.URL + path}, path, decodeBraiins)
 	}
 }
 
@@ -77,7 +80,7 @@ func pollBraiins(cfg BraiinsConfig, r *reference, client *http.Client) func(cont
 const coinPages = 50
 
 // pollCoinMetrics reads the daily figures page by page.
-func pollCoinMetrics(cfg CoinMetricsConfig, r *reference, client *http.Client) func(context.Context, time.Time) ([]*market.Hashprice, error) {
+func pollCoinMetrics(cfg CoinMetricsConfig, r *reference) func(context.Context, time.Time) ([]*market.Hashprice, error) {
 	pace := pacer{every: cfg.CallEvery}
 	return func(ctx context.Context, since time.Time) ([]*market.Hashprice, error) {
 		const path = "/timeseries/asset-metrics"
@@ -91,7 +94,7 @@ func pollCoinMetrics(cfg CoinMetricsConfig, r *reference, client *http.Client) f
 			if err := pace.wait(ctx); err != nil {
 				return nil, err
 			}
-			page, err := get(ctx, r, client, feed.Request{URL: cfg.URL + path + "?" + q.Encode()}, path, decodeCoinMetrics)
+			page, err := get(ctx, r, feed.Request{URL: cfg.URL + path + "?" + q.Encode()}, path, decodeCoinMetrics)
 			if err != nil {
 				return nil, err
 			}

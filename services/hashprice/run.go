@@ -21,14 +21,13 @@ type service struct {
 	cfg  Config
 	deps feed.Deps
 
-	calc       *calculator
-	hist       *history
-	parts      []feed.Part
-	restores   []func(ctx context.Context) error
-	absences   []*feed.Feed
-	closers    []func()
-	retargets  *retargets
-	references *http.Client
+	calc      *calculator
+	hist      *history
+	parts     []feed.Part
+	restores  []func(ctx context.Context) error
+	absences  []*feed.Feed
+	closers   []func()
+	retargets *retargets
 }
 
 // Run runs the service until ctx ends, or, with StopAtEnd, until the upstreams have no more. Everything published is flushed then. An
@@ -204,44 +203,42 @@ func (s *service) kraken() error {
 
 // published makes the references that are on.
 func (s *service) published() error {
-	add := func(name, source string, every, keep time.Duration) (*reference, error) {
+	add := func(name, source string, every, timeout, keep time.Duration) (*reference, error) {
 		f, err := feed.New(s.deps.Config(source))
 		if err != nil {
 			return nil, err
 		}
-		if s.references == nil {
-			s.references = &http.Client{Timeout: time.Minute, Transport: http.DefaultTransport.(*http.Transport).Clone()}
-			s.closers = append(s.closers, s.references.CloseIdleConnections)
-		}
-		r := &reference{name: name, f: f, every: every, keep: keep, calc: s.calc.f, ours: s.calc.at, stopAtEnd: s.cfg.StopAtEnd}
+		client := &http.Client{Timeout: timeout, Transport: http.DefaultTransport.(*http.Transport).Clone()}
+		s.closers = append(s.closers, client.CloseIdleConnections)
+		r := &reference{name: name, f: f, client: client, every: every, keep: keep, calc: s.calc.f, ours: s.calc.at, stopAtEnd: s.cfg.StopAtEnd}
 		s.restores = append(s.restores, func(ctx context.Context) error { return r.restore(ctx, s.deps.History) })
 		s.absences = append(s.absences, f)
 		s.parts = append(s.parts, feed.Part{Name: source, Run: r.run})
 		return r, nil
 	}
 	if c := s.cfg.Luxor; c.on() {
-		r, err := add("luxor", c.Source, c.Every, time.Hour)
+		r, err := add("luxor", c.Source, c.Every, c.Timeout, time.Hour)
 		if err != nil {
 			return err
 		}
-		r.poll, r.history = pollLuxor(c, r, s.references), true
+		r.poll, r.history = pollLuxor(c, r), true
 	}
 	if c := s.cfg.Braiins; c.Enabled {
-		r, err := add("braiins", c.Source, c.Every, 0)
+		r, err := add("braiins", c.Source, c.Every, c.Timeout, 0)
 		if err != nil {
 			return err
 		}
-		r.poll = pollBraiins(c, r, s.references)
+		r.poll = pollBraiins(c, r)
 	}
 	if c := s.cfg.CoinMetrics; c.Enabled {
-		r, err := add("coinmetrics", c.Source, c.Every, 3*day)
+		r, err := add("coinmetrics", c.Source, c.Every, c.Timeout, 3*day)
 		if err != nil {
 			return err
 		}
 		if r.first, err = time.Parse(time.DateOnly, c.From); err != nil {
 			return err
 		}
-		r.poll, r.history, r.ours, r.after = pollCoinMetrics(c, r, s.references), true, s.hist.at, s.hist.passed
+		r.poll, r.history, r.ours, r.after = pollCoinMetrics(c, r), true, s.hist.at, s.hist.passed
 	}
 	return nil
 }

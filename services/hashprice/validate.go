@@ -61,6 +61,7 @@ func (c Config) Validate() error {
 		}
 		above("bitcoind.poll_every", b.PollEvery)
 		above("bitcoind.stale_after", b.StaleAfter)
+		above("bitcoind.timeout", b.Timeout)
 		refill("bitcoind.refill_blocks", b.RefillBlocks)
 	}
 	if b := c.Coinbase; b.Enabled {
@@ -84,17 +85,20 @@ func (c Config) Validate() error {
 		text("luxor.source", l.Source)
 		link("luxor.url", l.URL, "http", "https")
 		above("luxor.every", l.Every)
+		above("luxor.timeout", l.Timeout)
 		notBelow("luxor.call_every", l.CallEvery)
 	}
 	if b := c.Braiins; b.Enabled {
 		text("braiins.source", b.Source)
 		link("braiins.url", b.URL, "http", "https")
 		above("braiins.every", b.Every)
+		above("braiins.timeout", b.Timeout)
 	}
 	if m := c.CoinMetrics; m.Enabled {
 		text("coinmetrics.source", m.Source)
 		link("coinmetrics.url", m.URL, "http", "https")
 		above("coinmetrics.every", m.Every)
+		above("coinmetrics.timeout", m.Timeout)
 		notBelow("coinmetrics.call_every", m.CallEvery)
 		if _, err := time.Parse(time.DateOnly, m.From); err != nil {
 			bad("coinmetrics.from", "%q is not a date; write YYYY-MM-DD", m.From)

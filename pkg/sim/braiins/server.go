@@ -49,14 +49,14 @@ func (s *Server) Target() control.Target {
 	return &wire.Target{HTTP: &s.faults, Clock: s.clock, Error: `{"detail":"internal error"}`}
 }
 
-// Handler serves /api/v1.0/hashrate-stats by way of a redirect.
+// Handler serves /api/v1.0/hashrate-stats by way of a redirect. Faults strike behind it.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /api/v1.0/hashrate-stats", func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/learn/api/v1.0/hashrate-stats", http.StatusFound)
 	})
-	mux.HandleFunc("GET /learn/api/v1.0/hashrate-stats", s.stats)
-	return s.faults.Wrap(mux)
+	mux.Handle("GET /learn/api/v1.0/hashrate-stats", s.faults.Wrap(http.HandlerFunc(s.stats)))
+	return mux
 }
 
 func digits(f float64, scale float64) float64 { return math.Round(f*scale) / scale }

@@ -176,7 +176,7 @@ func (c *Chain) Hash(height int64) string {
 
 // Subsidy at a height, in satoshi.
 func Subsidy(height int64) int64 {
-	if halvings := height / halvingBlocks; halvings < 63 {
+	if halvings := max(height, 0) / halvingBlocks; halvings < 63 {
 		return 50 * SatPerBTC >> halvings
 	}
 	return 0
