@@ -3,18 +3,10 @@ package alpaca
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
-	"log"
 	"log/slog"
-	mathbig "math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -522,43 +514,6 @@ func TestClockHoursOff(t *testing.T) {
 	}
 }
 
-// A certificate that has expired: no connection, a named error, back-off, and the line of the ledger stays open.
-func TestExpiredCertificate(t *testing.T) {
-	t.Parallel()
-	v := newVenue(t, alpaca.Config{Rate: 50, Steady: true})
-	srv := httptest.NewUnstartedServer(v.Handler())
-	srv.TLS = &tls.Config{Certificates: []tls.Certificate{expired(t)}, MinVersion: tls.VersionTLS12}
-	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
-	srv.StartTLS()
-	t.Cleanup(srv.Close)
-	cfg := v.config()
-	cfg.Alpaca.StreamURL = "wss" + strings.TrimPrefix(srv.URL, "https") + "/v2/iex"
-	cfg.Alpaca.RESTURL = srv.URL
-	logged := make(chan string, 100)
-	mem := feedtest.NewMemory()
-	d := deps(t, mem)
-	d.Logger = slog.New(slog.NewTextHandler(lines(logged), nil))
-	e, err := cfg.engine(d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- e.Run(ctx) }()
-	for n := 0; n < 2; {
-		if line := <-logged; strings.Contains(line, "feed lost, coming again") && strings.Contains(line, "x509") && strings.Contains(line, "wait=") {
-			n++
-		}
-	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Fatal(err)
-	}
-	if gaps := e.Feed().OpenGaps(); len(gaps) != 1 || count[*market.Trade](mem.Events(), nil) != 0 {
-		t.Errorf("open lines %+v", gaps)
-	}
-}
-
 type lines chan<- string
 
 func (l lines) Write(p []byte) (int, error) {
@@ -567,23 +522,6 @@ func (l lines) Write(p []byte) (int, error) {
 	default:
 	}
 	return len(p), nil
-}
-
-// expired makes a certificate of last year.
-func expired(t *testing.T) tls.Certificate {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := x509.Certificate{
-		SerialNumber: mathbig.NewInt(1), NotBefore: time.Now().AddDate(-2, 0, 0), NotAfter: time.Now().AddDate(-1, 0, 0), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, &c, &c, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
 // A venue that answers history with a page that has always a successor: the error has a name and the line stays open, the stream goes on.
