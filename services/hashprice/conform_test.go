@@ -75,6 +75,9 @@ func ok[T any](t testing.TB) func(v T, err error) T {
 }
 
 func TestCoinbaseConforms(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
 	conform.Websocket(t, conform.WebsocketAdapter{Adapter: conform.Adapter{
 		Source: "sim-coinbase",
 		Start: func(t testing.TB) conform.Upstream {
@@ -90,6 +93,9 @@ func TestCoinbaseConforms(t *testing.T) {
 }
 
 func TestKrakenConforms(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
 	for _, channel := range []string{krakenTicker, krakenTrade} {
 		t.Run(channel, func(t *testing.T) {
 			errs := map[string]conform.Error{
@@ -120,6 +126,9 @@ func fastChain(t testing.TB) *simchain.Chain {
 }
 
 func TestMempoolConforms(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
 	conform.Websocket(t, conform.WebsocketAdapter{Adapter: conform.Adapter{
 		Source: "sim-mempool",
 		Start: func(t testing.TB) conform.Upstream {
@@ -139,6 +148,9 @@ func TestMempoolConforms(t *testing.T) {
 }
 
 func TestBitcoindConforms(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
 	conform.Poll(t, conform.PollAdapter{Adapter: conform.Adapter{
 		Source: "sim-bitcoind",
 		Start: func(t testing.TB) conform.Upstream {
@@ -164,6 +176,9 @@ func TestBitcoindConforms(t *testing.T) {
 }
 
 func TestBraiinsConforms(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
 	conform.Poll(t, conform.PollAdapter{Adapter: conform.Adapter{
 		Source: "sim-braiins",
 		Start: func(t testing.TB) conform.Upstream {
@@ -198,6 +213,9 @@ func hurried(speed int64) func() time.Time {
 }
 
 func TestLuxorConforms(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
 	conform.Poll(t, conform.PollAdapter{Adapter: conform.Adapter{
 		Source: "sim-luxor",
 		Start: func(t testing.TB) conform.Upstream {
@@ -217,6 +235,9 @@ func TestLuxorConforms(t *testing.T) {
 }
 
 func TestCoinMetricsConforms(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
 	conform.Poll(t, conform.PollAdapter{Adapter: conform.Adapter{
 		Source: "sim-coinmetrics",
 		Start: func(t testing.TB) conform.Upstream {
