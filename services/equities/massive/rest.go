@@ -20,6 +20,9 @@ const limitTries = 10
 
 // Fetch implements engine.Upstream: symbol after symbol.
 func (u *Upstream) Fetch(ctx context.Context, e *engine.Engine, q engine.Query, emit engine.Emit) error {
+	// One at a time: the pause that the venue asks one reader for holds for the other too.
+	u.fetching.Lock()
+	defer u.fetching.Unlock()
 	for _, symbol := range q.Symbols {
 		if err := u.fetchSymbol(ctx, e, q, symbol, emit); err != nil {
 			return fmt.Errorf("%s: %w", symbol, err)

@@ -19,6 +19,8 @@ type Upstream struct {
 	cfg Config
 	dec decoder
 
+	fetching sync.Mutex
+
 	mu    sync.Mutex
 	began time.Time // when the stream was ready for the first time
 }
