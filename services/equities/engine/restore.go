@@ -28,6 +28,8 @@ var restoreWindows = [...]time.Duration{10 * time.Minute, 2 * time.Hour}
 // restore reads back what was published and opens the lines of the ledger that this start owes: the time since the last event, and the
 // history of symbols that were never seen.
 func (e *Engine) restore(ctx context.Context) error {
+	e.symbols.setting.Lock() // a change of symbols waits until the ledger is known
+	defer e.symbols.setting.Unlock()
 	if err := e.f.Restore(ctx, time.Time{}); err != nil { // the ledger alone
 		return err
 	}
@@ -43,7 +45,11 @@ func (e *Engine) restore(ctx context.Context) error {
 	oldest := now.Add(-e.cfg.Backfill.Restore)
 	need := now
 	for _, g := range e.f.OpenGaps() {
-		if g.State == market.GapOpen && g.Reason != reasonHistory && g.Reason != reasonBackfill {
+		switch {
+		case g.State != market.GapOpen || g.Reason == reasonBackfill:
+		case g.Reason == reasonHistory: // what was fetched for it came after it was opened, however old it is
+			need = earlier(need, g.EventTime.Add(-restartMargin))
+		default:
 			need = earlier(need, g.From.Add(-restartMargin))
 		}
 	}
@@ -71,6 +77,7 @@ func (e *Engine) restore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	e.symbols.restored = true
 	return e.openStart(ctx)
 }
 
@@ -84,6 +91,8 @@ func earlier(a, b time.Time) time.Time {
 // restored takes an event that was published before.
 func (e *Engine) restored(ev market.Event) {
 	at := ev.GetMeta().EventTime
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	switch ev := ev.(type) {
 	case *market.Trade, *market.Quote:
 		if at.After(e.lastTick) {

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/feed"
@@ -301,4 +302,66 @@ func TestBackfillLeavesTheRunningServiceAlone(t *testing.T) {
 	if err := newEngine(t, mem, &silent{}, nil).Backfill(t.Context(), Request{From: from}, nil); err == nil {
 		t.Error("an upstream without history was taken")
 	}
+}
+
+// A history that was interrupted hours ago is fetched again: what of it was published is recognised, although newer ticks lie in a short window.
+func TestInterruptedHistoryIsRecognised(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := feedtest.NewMemory()
+		e := newEngine(t, mem, &silent{history: History{Kinds: everything}}, nil)
+		if err := e.restore(t.Context()); err != nil { // opens the history's line
+			t.Fatal(err)
+		}
+		old := printAt("IREN", 1, time.Now().Add(-20*time.Hour))
+		if err := e.recorded(t.Context(), old, Page{Recv: time.Now()}, nil, func(market.Event) {}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Hour)
+		for i := range 20 {
+			live := printAt("IREN", 2+i, time.Now())
+			live.RecvTime = time.Now()
+			if _, err := e.Live(t.Context(), live, "stream", nil); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+		}
+		e = newEngine(t, mem, &silent{history: History{Kinds: everything}}, nil)
+		if err := e.restore(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !e.f.Has(old) {
+			t.Error("what the interrupted history published is forgotten")
+		}
+	})
+}
+
+// Ticks that are older than the hole can reach are not read: a standby must take over in seconds.
+func TestRestoreReadsNoMoreThanItMust(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := feedtest.NewMemory()
+		e := newEngine(t, mem, &silent{history: History{Kinds: everything}}, nil)
+		var first, last *market.Trade
+		for i := range 120 {
+			last = printAt("IREN", i, time.Now())
+			last.RecvTime = time.Now()
+			if first == nil {
+				first = last
+			}
+			if _, err := e.Live(t.Context(), last, "stream", nil); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Minute)
+		}
+		e = newEngine(t, mem, &silent{history: History{Kinds: everything}}, nil)
+		if err := e.restore(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !e.f.Has(last) || e.f.Has(first) {
+			t.Errorf("the last print is known: %v; that of two hours ago: %v", e.f.Has(last), e.f.Has(first))
+		}
+		gaps := e.f.OpenGaps() // the history of CORZ, which was never published, and the restart's
+		if len(gaps) != 2 || gaps[1].Reason != reasonRestart || !gaps[1].From.Equal(last.EventTime) {
+			t.Errorf("open lines %+v", gaps)
+		}
+	})
 }

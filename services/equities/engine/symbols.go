@@ -17,7 +17,9 @@ type symbols struct {
 	want    map[string]bool
 	served  map[string]bool
 	change  func(add, drop []string) error
-	setting sync.Mutex // one SetSymbols at a time
+	setting sync.Mutex // one SetSymbols at a time, and none during the restore
+	// restored is set once the ledger and what was published are known; guarded by setting.
+	restored bool
 }
 
 func (s *symbols) set(list []string) {
@@ -98,6 +100,10 @@ func (e *Engine) SetSymbols(ctx context.Context, list []string) error {
 	}
 	e.symbols.setting.Lock()
 	defer e.symbols.setting.Unlock()
+	if !e.symbols.restored {
+		e.symbols.set(list) // the start opens what it owes
+		return nil
+	}
 	old := e.symbols.list()
 	var add, drop []string
 	for _, x := range list {
