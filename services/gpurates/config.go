@@ -120,6 +120,15 @@ func (c Config) Sources() map[string]string {
 	return out
 }
 
+// OfferSources are the source names of all upstreams, whether they run or not.
+func (c Config) OfferSources() []string {
+	var out []string
+	for _, u := range c.upstreams() {
+		out = append(out, u.cfg.Source)
+	}
+	return out
+}
+
 type configured struct {
 	key string
 	cfg UpstreamConfig

@@ -171,6 +171,11 @@ func Recompute(stored *market.Rate, log []*market.Offer) (*market.Rate, error) {
 	return r, nil
 }
 
+// Recomputable reports whether a rate is of a calculation of ours, which Recompute knows.
+func Recomputable(r *market.Rate) bool {
+	return r.Method == methodIndex && r.Version == versionIndex || r.Method == methodVast && r.Version == versionVast
+}
+
 // Differs says in which fields two rates differ; empty: they are the same.
 func Differs(a, b *market.Rate) []string {
 	var out []string

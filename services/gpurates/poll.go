@@ -149,6 +149,7 @@ func (p *poller) session(ctx context.Context, fs *feed.Session) error {
 				continue
 			}
 			ok, err := p.poll(ctx, fs, l)
+			p.board.heard(l)
 			if err != nil {
 				return err
 			}
@@ -182,7 +183,6 @@ func (p *poller) failing() bool {
 // poll asks once and publishes what the answer tells. false without error: the poll failed and is in the ledger.
 func (p *poller) poll(ctx context.Context, fs *feed.Session, l *list) (bool, error) {
 	a, err := l.fetch(ctx)
-	p.board.heard(l)
 	if err != nil {
 		if un, ok := errors.AsType[*unreadable](err); ok {
 			if err := p.f.Reject(ctx, l.from, feed.ReasonOf(err, feed.ReasonMalformed), un.err, un.body); err != nil {

@@ -34,6 +34,7 @@ type cli struct {
 	SQL      sqlCmd      `cmd:"" name:"sql" help:"Run a query in ClickHouse."`
 	Tail     tailCmd     `cmd:"" help:"Print events as they are published."`
 	Audit    auditCmd    `cmd:"" help:"Compare what was published with what landed; exit 1 if anything is lost or doubled."`
+	Rates    ratesCmd    `cmd:"" help:"GPU rate indices."`
 	Gaps     gapsCmd     `cmd:"" help:"List what was missed, and what became of it."`
 	Backfill backfillCmd `cmd:"" help:"Fetch the history of a span that was never streamed; run again it goes on where it ended."`
 	Status   statusCmd   `cmd:"" help:"Show the pipeline: streams, lag, tables, feeds."`
