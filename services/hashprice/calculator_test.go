@@ -1,6 +1,7 @@
 package hashprice
 
 import (
+	"math"
 	"math/big"
 	"strings"
 	"testing"
@@ -185,7 +186,21 @@ func TestConfigNamesTheKey(t *testing.T) {
 		"hashprice.calculator.window_blocks": func(c *Config) { c.Calculator.WindowBlocks = 0 },
 		"hashprice.calculator.min_every":     func(c *Config) { c.Calculator.MinEvery = 0 },
 		"hashprice.mempool.refill_blocks":    func(c *Config) { c.Mempool.RefillBlocks = 10 },
-		"hashprice.history_from":             func(c *Config) { c.HistoryFrom = "yesterday" },
+		"hashprice.mempool.enabled":          func(c *Config) { c.Mempool.Enabled = false },
+		"hashprice.coinbase.enabled":         func(c *Config) { c.Coinbase.Enabled, c.Kraken.Enabled = false, false },
+		"hashprice.bitcoind.rpc_url":         func(c *Config) { c.Bitcoind.RPCURL, c.Bitcoind.User = "http://u:pw@127.0.0.1:8332", "u" },
+		"hashprice.bitcoind.cookie_file":     func(c *Config) { c.Bitcoind.RPCURL = "http://127.0.0.1:8332" },
+		"hashprice.bitcoind.zmq_url": func(c *Config) {
+			c.Bitcoind.RPCURL, c.Bitcoind.User, c.Bitcoind.ZMQURL = "http://127.0.0.1:8332", "u", "127.0.0.1:28332"
+		},
+		"hashprice.kraken.channel":                func(c *Config) { c.Kraken.Channel = "book" },
+		"hashprice.kraken.source":                 func(c *Config) { c.Kraken.Source = "coinbase" },
+		"hashprice.luxor.every":                   func(c *Config) { c.Luxor.Key, c.Luxor.Every = "k", 0 },
+		"hashprice.braiins.url":                   func(c *Config) { c.Braiins.URL = "" },
+		"hashprice.coinmetrics.from":              func(c *Config) { c.CoinMetrics.From = "2020" },
+		"hashprice.calculator.chain_order":        func(c *Config) { c.Calculator.ChainOrder = []string{"mempool", "mempool"} },
+		"hashprice.calculator.max_spread_percent": func(c *Config) { c.Calculator.MaxSpreadPercent = math.NaN() },
+		"hashprice.history_from":                  func(c *Config) { c.HistoryFrom = "yesterday" },
 	} {
 		c := DefaultConfig()
 		spoil(&c)
@@ -194,6 +209,18 @@ func TestConfigNamesTheKey(t *testing.T) {
 		}
 	}
 	if err := DefaultConfig().Validate(); err != nil {
+		t.Error(err)
+	}
+	// A secret in a URL is not repeated.
+	c := DefaultConfig()
+	c.Bitcoind.RPCURL, c.Bitcoind.User = "http://u:hush@127.0.0.1:8332", "u"
+	if err := c.Validate(); err == nil || strings.Contains(err.Error(), "hush") {
+		t.Error(err)
+	}
+	// What is off is not looked at.
+	c = DefaultConfig()
+	c.Kraken, c.Braiins, c.CoinMetrics = KrakenConfig{}, BraiinsConfig{}, CoinMetricsConfig{}
+	if err := c.Validate(); err != nil {
 		t.Error(err)
 	}
 }

@@ -1,6 +1,7 @@
 package hashprice
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -155,6 +156,57 @@ func TestACorrectedReferenceIsARevision(t *testing.T) {
 	wait(t, mem, "the absence settled", func(evs []market.Event) bool {
 		return count(evs[n:], func(g *market.FeedGap) bool { return g.Source == "sim-luxor" && g.State == market.GapFilled }) == 1
 	})
+}
+
+// After three days away the hole is filled with the hourly index, and no hour's mean passes for a revision of five minutes.
+func TestLuxorsLongHoleIsFilledInHours(t *testing.T) {
+	o := observe(t, simchain.Config{})
+	o.publish(t)
+	ago := 3 * 24 * time.Hour
+	now := func() time.Time { return time.Now().Add(-ago) }
+	s, err := luxor.New(luxor.Config{World: o.world, Chain: o.chain, Seed: 1, Burst: -1, Now: func() time.Time { return now() }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(s.Handler())
+	t.Cleanup(srv.Close)
+	o.cfg.Luxor.URL = srv.URL + "/v1/hashrateindex"
+	mem := feedtest.NewMemory()
+	f, err := feed.New(feed.Config{Source: "sim-luxor", Sink: mem, History: mem})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &reference{name: "luxor", f: f, client: httpClient(t), keep: time.Hour, calc: f, history: true, ours: func(time.Time) *market.Hashprice { return nil }}
+	r.poll = pollLuxor(o.cfg.Luxor, r)
+	if err := r.restore(t.Context(), mem); err != nil {
+		t.Fatal(err)
+	}
+	session := func() {
+		t.Helper()
+		err := f.Run(t.Context(), feed.DefaultPolicy(), func(ctx context.Context, s *feed.Session) error {
+			if err := r.once(ctx, s); err != nil {
+				t.Error(err)
+			}
+			return feed.ErrEndOfInput
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	session()
+	first := count(mem.Events(), from("sim-luxor"))
+	ago = 0
+	session()
+	buckets := map[string]int{}
+	for _, p := range feedtest.Of[*market.Hashprice](mem) {
+		if p.Rev != 0 {
+			t.Fatalf("%s of bucket %s counts as a revision", p.EventTime, p.Inputs["bucket"])
+		}
+		buckets[p.Inputs["bucket"]]++
+	}
+	if first != 288 || buckets["5m"] != 576 || buckets["1H"] < 47 || buckets["1H"] > 49 {
+		t.Errorf("%d at first, then %v", first, buckets)
+	}
 }
 
 func TestAReferencesFaultsCostItselfOnly(t *testing.T) {

@@ -38,19 +38,17 @@ var luxorSpans = []struct {
 	{day, "1D", "5m"}, {7 * day, "7D", "1H"}, {30 * day, "1M", "1H"}, {90 * day, "3M", "1H"}, {365 * day, "1Y", "6H"},
 }
 
-// pollLuxor asks for the published index. After an absence it asks for the span that covers it, which has coarser buckets the longer it is.
+// pollLuxor asks for the published index of the last day. After a longer absence it asks for the span that covers it, too, which has coarser
+// buckets: of that it takes what lies between the last known value and the last day alone, since an hour's mean is no revision of the five
+// minutes that bear the same time.
 func pollLuxor(cfg LuxorConfig, r *reference) func(context.Context, time.Time) ([]*market.Hashprice, error) {
 	pace := pacer{every: cfg.CallEvery}
-	return func(ctx context.Context, since time.Time) ([]*market.Hashprice, error) {
-		x := luxorSpans[0]
-		for i := 0; i+1 < len(luxorSpans) && !since.IsZero() && r.f.Now().Sub(since) > luxorSpans[i].reach; i++ {
-			x = luxorSpans[i+1]
-		}
+	ask := func(ctx context.Context, span, bucket string) ([]*market.Hashprice, error) {
 		if err := pace.wait(ctx); err != nil {
 			return nil, err
 		}
 		const path = "/hashprice"
-		q := url.Values{"span": {x.span}, "bucket": {x.bucket}, "currency": {"USD"}, "hashunit": {"PHS"}}
+		q := url.Values{"span": {span}, "bucket": {bucket}, "currency": {"USD"}, "hashunit": {"PHS"}}
 		got, err := get(ctx, r, feed.Request{
 			URL: cfg.URL + path + "?" + q.Encode(), Header: http.Header{"X-Hi-Api-Key": {cfg.Key.Reveal()}},
 		}, path, decodeLuxor)
@@ -63,8 +61,28 @@ func pollLuxor(cfg LuxorConfig, r *reference) func(context.Context, time.Time) (
 		slices.SortStableFunc(got, func(a, b *market.Hashprice) int { return a.EventTime.Compare(b.EventTime) })
 		for _, p := range got {
 			p.Backfill = p.RecvTime.Sub(p.EventTime) > 2*cfg.Every+10*time.Minute
+			p.Inputs = map[string]string{"bucket": bucket}
 		}
 		return got, nil
+	}
+	return func(ctx context.Context, since time.Time) ([]*market.Hashprice, error) {
+		got, err := ask(ctx, luxorSpans[0].span, luxorSpans[0].bucket)
+		away := r.f.Now().Sub(r.last)
+		if err != nil || since.IsZero() || away <= luxorSpans[0].reach || len(got) == 0 {
+			return got, err
+		}
+		x := luxorSpans[1]
+		for i := 1; i+1 < len(luxorSpans) && away > luxorSpans[i].reach; i++ {
+			x = luxorSpans[i+1]
+		}
+		older, err := ask(ctx, x.span, x.bucket)
+		if err != nil {
+			return nil, err
+		}
+		older = slices.DeleteFunc(older, func(p *market.Hashprice) bool {
+			return !p.EventTime.After(r.last) || !p.EventTime.Before(got[0].EventTime)
+		})
+		return append(older, got...), nil
 	}
 }
 
