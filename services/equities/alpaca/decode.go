@@ -30,16 +30,42 @@ type decoder struct {
 	asked func(symbol string) bool // nil: all
 	in    *interner
 	obj   object
+	// scan is d.scanMessage, and field d.obj.add: made once, as a method value costs an allocation.
+	scan  scanFunc
+	field func(key []byte, f value) error
+	read  bool // obj has the fields of the element that was scanned last
 }
 
 func newDecoder(asked func(symbol string) bool) *decoder {
-	return &decoder{asked: asked, in: newInterner()}
+	d := &decoder{asked: asked, in: newInterner()}
+	d.scan, d.field = d.scanMessage, d.obj.add
+	return d
+}
+
+// scanMessage is scanJSON that keeps the fields of an object, so that a message is read once and not twice.
+func (d *decoder) scanMessage(b []byte, depth int) (value, []byte, error) {
+	d.read = false
+	if len(b) == 0 || b[0] != '{' {
+		return scanJSON(b, depth)
+	}
+	d.obj.reset()
+	rest := b
+	if err := walkObject(b, depth, d.field, &rest); err != nil {
+		return value{}, nil, err
+	}
+	d.read = true
+	return value{kind: kMap, raw: b[:len(b)-len(rest)]}, rest, nil
 }
 
 // frame decodes a stream frame: an array of messages. Good messages before a defect that makes the rest unreadable are still
 // given out. The error of fn ends it and is returned as it is; a defect of the frame is a *feed.Malformed.
 func (d *decoder) frame(data []byte, binary bool, fn func(message) error) error {
-	var v value
+	var stop error
+	each := func(e value, raw []byte) error {
+		stop = fn(d.message(e, raw))
+		return stop
+	}
+	var err error
 	if binary {
 		if len(data) == 0 {
 			return malformed("an empty frame")
@@ -47,19 +73,16 @@ func (d *decoder) frame(data []byte, binary bool, fn func(message) error) error 
 		if c := data[0]; c&0xf0 != 0x90 && c != 0xdc && c != 0xdd {
 			return malformed("a frame that is no MsgPack array")
 		}
-		v = value{kind: kArray, pack: true, raw: data}
+		d.read = false
+		err = packElements(data, each)
 	} else {
 		data = skipSpace(data)
 		if len(data) == 0 || data[0] != '[' {
 			return malformed("a frame that is no JSON array")
 		}
-		v = value{kind: kArray, raw: data}
+		var rest []byte
+		err = walkArray(data, 0, d.scan, each, &rest)
 	}
-	var stop error
-	err := v.elements(func(e value, raw []byte) error {
-		stop = fn(d.message(e, raw))
-		return stop
-	})
 	if stop != nil {
 		return stop
 	}
@@ -71,7 +94,13 @@ func (d *decoder) frame(data []byte, binary bool, fn func(message) error) error 
 
 func (d *decoder) message(e value, raw []byte) message {
 	m := message{raw: raw}
-	if m.err = d.obj.read(e); m.err != nil {
+	if !d.read {
+		m.err = d.obj.read(e)
+	}
+	if m.err == nil {
+		m.err = d.obj.err
+	}
+	if m.err != nil {
 		return m
 	}
 	o := &d.obj
@@ -142,15 +171,24 @@ type objectField struct {
 // maxFields bounds the fields of a message; the protocol's longest has thirteen.
 const maxFields = 64
 
+func (o *object) reset() { o.list, o.err, o.symbol = o.list[:0], nil, "" }
+
 func (o *object) read(e value) error {
-	o.list, o.err, o.symbol = o.list[:0], nil, ""
-	return e.fields(func(key []byte, f value) error {
-		if len(o.list) == maxFields {
-			return malformed("a message of more than %d fields", maxFields)
-		}
+	o.reset()
+	if err := e.fields(o.add); err != nil {
+		return err
+	}
+	return o.err
+}
+
+// add takes a field. One too many is an error of the message, not of what it stands in.
+func (o *object) add(key []byte, f value) error {
+	if len(o.list) < maxFields {
 		o.list = append(o.list, objectField{key, f})
-		return nil
-	})
+	} else if o.err == nil {
+		o.err = malformed("a message of more than %d fields", maxFields)
+	}
+	return nil
 }
 
 type need bool

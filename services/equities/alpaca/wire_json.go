@@ -47,7 +47,7 @@ func scanJSON(b []byte, depth int) (v value, rest []byte, err error) {
 		}
 		rest := b
 		if k == kArray {
-			err = walkArray(b, depth, func(value, []byte) error { return nil }, &rest)
+			err = walkArray(b, depth, scanJSON, func(value, []byte) error { return nil }, &rest)
 		} else {
 			err = walkObject(b, depth, func([]byte, value) error { return nil }, &rest)
 		}
@@ -120,7 +120,7 @@ func scanNumber(b []byte) int {
 
 func jsonElements(b []byte, fn func(e value, raw []byte) error) error {
 	var rest []byte
-	return walkArray(b, 0, fn, &rest)
+	return walkArray(b, 0, scanJSON, fn, &rest)
 }
 
 func jsonFields(b []byte, fn func(key []byte, f value) error) error {
@@ -128,15 +128,18 @@ func jsonFields(b []byte, fn func(key []byte, f value) error) error {
 	return walkObject(b, 0, fn, &rest)
 }
 
+// scanFunc reads one value, as scanJSON does.
+type scanFunc func(b []byte, depth int) (v value, rest []byte, err error)
+
 // walkArray reads the array that b begins with. Elements are handed out as they are read, before the end is known to be there.
-func walkArray(b []byte, depth int, fn func(e value, raw []byte) error, rest *[]byte) error {
+func walkArray(b []byte, depth int, scan scanFunc, fn func(e value, raw []byte) error, rest *[]byte) error {
 	b = skipSpace(b[1:])
 	if len(b) > 0 && b[0] == ']' {
 		*rest = b[1:]
 		return nil
 	}
 	for {
-		v, after, err := scanJSON(b, depth+1)
+		v, after, err := scan(b, depth+1)
 		if err != nil {
 			return err
 		}
