@@ -180,7 +180,7 @@ func demoText(in instance) string {
 Try, in a second terminal:
   bin/hashpivot status
   bin/hashpivot sql "%s"
-  bin/hashpivot sql "SELECT event_time, hashprice_usd, btc_usd FROM hashprice ORDER BY event_time DESC LIMIT 5"
+  bin/hashpivot sql "SELECT event_time, hashprice_usd, btc_usd FROM hashprice WHERE method = 'tip144' ORDER BY event_time DESC LIMIT 5"
   bin/hashpivot sql "SELECT gpu, class, argMax(usd_per_gpu_hour, event_time) AS usd_per_gpu_hour, argMax(sample_offers, event_time) AS offers FROM gpu_rates_now WHERE method = 'vast-wmedian' GROUP BY gpu, class ORDER BY gpu, class"
   bin/hashpivot tail "md.v1.trade.>"
   bin/hashpivot audit
