@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -215,6 +216,11 @@ func (v value) texts(in *interner) ([]string, error) {
 	if v.kind == kNull {
 		return nil, nil
 	}
+	if v.kind == kArray {
+		if list, ok := in.list(v.raw); ok {
+			return list, nil
+		}
+	}
 	var out []string
 	err := v.elements(func(e value, _ []byte) error {
 		if len(out) == maxList {
@@ -227,15 +233,38 @@ func (v value) texts(in *interner) ([]string, error) {
 		out = append(out, s)
 		return err
 	})
+	if err == nil && v.kind == kArray {
+		in.keep(v.raw, out)
+	}
 	return out, err
 }
 
 // interner keeps one copy of the few strings that a feed repeats without end: symbols, exchanges, conditions. Bounded: a full one makes copies.
-type interner struct{ known map[string]string }
+// Lists of conditions are few too, and are shared by the events that have them: nobody may write to them.
+type interner struct {
+	known map[string]string
+	lists map[string][]string // by their bytes on the wire
+}
 
 const maxInterned = 4096
 
-func newInterner() *interner { return &interner{known: map[string]string{}} }
+func newInterner() *interner {
+	return &interner{known: map[string]string{}, lists: map[string][]string{}}
+}
+
+func (in *interner) list(raw []byte) ([]string, bool) {
+	if in == nil {
+		return nil, false
+	}
+	list, ok := in.lists[string(raw)]
+	return list, ok
+}
+
+func (in *interner) keep(raw []byte, list []string) {
+	if in != nil && len(in.lists) < maxInterned && len(raw) <= 64 {
+		in.lists[string(raw)] = slices.Clip(list)
+	}
+}
 
 func (in *interner) get(b []byte) string {
 	if in == nil {
