@@ -105,15 +105,20 @@ func inUSD(currency string) error {
 	return nil
 }
 
-// sellers are the names that resellers have for providers that we also read ourselves.
+// sellers are further names, folded, that resellers have for a cloud. One cloud under two names would count twice.
 var sellers = map[string]string{
-	"lambdalabs": "lambda", "lambda-labs": "lambda", "lambda_labs": "lambda", "lambda-cloud": "lambda", "vastai": "vast", "vast.ai": "vast", "vast-ai": "vast",
-	"run-pod": "runpod", "microsoft": "azure", "akash-network": "akash",
+	"lambdalabs": "lambda", "lambdacloud": "lambda", "vastai": "vast", "crusoecloud": "crusoe", "microsoft": "azure", "microsoftazure": "azure",
+	"akashnetwork": "akash", "nebiusai": "nebius", "verda": "datacrunch", // its new name
 }
 
-// seller is a reseller's provider by the name that we have for it.
+// seller is a reseller's provider by the name that we have for it: lower case, without spaces and punctuation.
 func seller(name string) string {
-	n := strings.ToLower(strings.TrimSpace(name))
+	n := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return -1
+	}, strings.ToLower(name))
 	if s, ok := sellers[n]; ok {
 		return s
 	}

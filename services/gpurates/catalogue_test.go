@@ -138,6 +138,18 @@ func TestWhatIsNoOfferAndWhatIsBad(t *testing.T) {
 	}
 }
 
+func TestOneCloudHasOneName(t *testing.T) {
+	for name, want := range map[string]string{"lambdalabs": "lambda", "Lambda Labs": "lambda", "crusoe": "crusoe", "crusoecloud": "crusoe", "massed-compute": "massedcompute", "vast.ai": "vast"} {
+		if got := seller(name); got != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
+	}
+	var c catalogue
+	if err := c.shadeform([]byte(strings.Replace(shadeformSample, `"lambdalabs"`, `"…"`, 1))); err != nil || len(c.Bad) != 1 {
+		t.Errorf("a cloud without a name: %v, %+v", err, c.Offers)
+	}
+}
+
 func TestGraphQLErrorsComeWithStatus200(t *testing.T) {
 	const denied = `{"errors":[{"message":"no","extensions":{"code":"UNAUTHENTICATED"}}],"data":null}`
 	var c catalogue

@@ -85,7 +85,7 @@ func (c *catalogue) prime(data []byte) (n, total int, _ error) {
 		}
 		err := feed.DecodeJSON(raw, &t)
 		id := ""
-		if t.Provider != "" && t.CloudID != "" {
+		if seller(t.Provider) != "" && t.CloudID != "" {
 			id = strings.Join([]string{t.Provider, t.CloudID, t.Socket, t.DataCenter, t.Country, t.Security, strconv.FormatBool(t.Spot)}, "/")
 		}
 		switch {

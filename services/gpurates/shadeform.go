@@ -56,7 +56,7 @@ func (c *catalogue) shadeform(data []byte) error {
 		}
 		err := feed.DecodeJSON(raw, &t)
 		id := ""
-		if t.Cloud != "" && t.CloudType+t.ShadeType != "" {
+		if seller(t.Cloud) != "" && t.CloudType+t.ShadeType != "" {
 			id = t.Cloud + "/" + t.CloudType + "/" + t.ShadeType + "/" + t.Deployment
 		}
 		switch {
