@@ -343,6 +343,35 @@ func (b *book) minuteAt(at int64) *minute {
 	return m
 }
 
+// within folds the prints of a minute from a moment on and before another: a calendar of one's own may open and close sessions within a minute.
+func (b *book) within(at, from, to int64, daily bool) (part, bool) {
+	if from <= at && to >= at+60 {
+		m := b.minuteAt(at)
+		switch {
+		case m == nil:
+			return part{}, false
+		case daily:
+			return m.daily, true
+		}
+		return m.minute, true
+	}
+	var p part
+	found := false
+	for t := max(at, from); t < min(at+60, to); t++ {
+		s := b.secondAt(t)
+		switch {
+		case s == nil:
+			continue
+		case daily:
+			p.then(&s.daily)
+		default:
+			p.then(&s.minute)
+		}
+		found = true
+	}
+	return p, found
+}
+
 // bar folds the prints of one bar.
 func (b *book) bar(k barKey, cal session.Calendar) (values, bool) {
 	switch k.interval {
@@ -352,29 +381,30 @@ func (b *book) bar(k barKey, cal session.Calendar) (values, bool) {
 		}
 		return values{}, false
 	case min1:
-		if m := b.minuteAt(k.start); m != nil {
-			return m.minute.values()
+		from, to := k.start, k.start+60
+		if s, ok := b.span(k.kind()); ok {
+			from, to = max(from, s.Open.Unix()), min(to, s.Close.Unix())
 		}
-		return values{}, false
+		p, ok := b.within(k.start, from, to, false)
+		if !ok {
+			return values{}, false
+		}
+		return p.values()
 	}
 	var p part
-	first := b.first(k)
-	for t, to := first-first%60, b.end(k, cal); t < to; t += 60 {
-		m := b.minuteAt(t)
-		if m == nil {
+	first, to := b.first(k), b.end(k, cal)
+	for t := first - first%60; t < to; t += 60 {
+		m, ok := b.within(t, first, to, k.whole())
+		if !ok {
 			continue
 		}
 		if k.interval == hour {
 			// An hour is made of minutes that have a bar.
-			if _, ok := m.minute.values(); !ok {
+			if _, ok := m.values(); !ok {
 				continue
 			}
 		}
-		if k.whole() {
-			p.then(&m.daily)
-		} else {
-			p.then(&m.minute)
-		}
+		p.then(&m)
 	}
 	return p.values()
 }

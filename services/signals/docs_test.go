@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/hashpivot/hashpivot/pkg/store/storetest"
-	"github.com/hashpivot/hashpivot/schemas/reference"
 )
 
 // The queries that the page on bars shows run on this schema.
@@ -21,14 +20,8 @@ func TestQueriesOfThePage(t *testing.T) {
 		t.Fatalf("%d queries on the page", len(queries))
 	}
 	st := storetest.Start(t)
-	facts, err := reference.Facts()
-	if err != nil {
+	if err := LoadReference(t.Context(), st.Exec); err != nil {
 		t.Fatal(err)
-	}
-	for _, s := range facts {
-		if err := st.Exec(context.Background(), s); err != nil {
-			t.Fatal(err)
-		}
 	}
 	for _, q := range queries {
 		if _, err := st.Query(context.Background(), string(q[1])); err != nil {
