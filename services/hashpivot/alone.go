@@ -132,7 +132,7 @@ func (migrateCmd) Run(a *app) error {
 		return err
 	}
 	defer b.close()
-	if err := b.store.Migrate(a.ctx); err != nil {
+	if err := b.migrate(a.ctx); err != nil {
 		return err
 	}
 	a.printf("database %s is at this version's schema\n", cfg.ClickHouse.Database)

@@ -20,6 +20,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/pkg/sim"
 	"github.com/hashpivot/hashpivot/pkg/store"
+	"github.com/hashpivot/hashpivot/services/signals"
 )
 
 // instance is what a running hashpivot writes into its data directory, so that the commands beside it find it. It holds no secret.
@@ -137,7 +138,15 @@ func (b *backends) prepare(ctx context.Context, m mode) error {
 	if err := b.claim(ctx, m); err != nil {
 		return err
 	}
-	return b.store.Migrate(ctx)
+	return b.migrate(ctx)
+}
+
+// migrate brings the schema to this version's, and with it the facts that its views read.
+func (b *backends) migrate(ctx context.Context) error {
+	if err := b.store.Migrate(ctx); err != nil {
+		return err
+	}
+	return signals.LoadReference(ctx, b.store.Exec)
 }
 
 // claim declares the streams and marks them with the mode.
