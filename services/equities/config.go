@@ -8,6 +8,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/session"
 	"github.com/hashpivot/hashpivot/services/equities/alpaca"
 	"github.com/hashpivot/hashpivot/services/equities/engine"
+	"github.com/hashpivot/hashpivot/services/equities/files"
 	"github.com/hashpivot/hashpivot/services/equities/finnhub"
 	"github.com/hashpivot/hashpivot/services/equities/massive"
 )
@@ -22,9 +23,11 @@ type Config struct {
 	// StopAtEnd ends the service when the upstream says that its recording is over.
 	StopAtEnd bool `koanf:"stop_at_end"`
 	// Alpaca, Massive and Finnhub are on where their keys are set.
-	Alpaca   alpaca.Config   `koanf:"alpaca"`
-	Massive  massive.Config  `koanf:"massive"`
-	Finnhub  finnhub.Config  `koanf:"finnhub"`
+	Alpaca  alpaca.Config  `koanf:"alpaca"`
+	Massive massive.Config `koanf:"massive"`
+	Finnhub finnhub.Config `koanf:"finnhub"`
+	// Files is on where its directory is set.
+	Files    files.Config    `koanf:"files"`
 	Backfill engine.Backfill `koanf:"backfill"`
 	Stale    engine.Stale    `koanf:"stale"`
 }
@@ -33,13 +36,15 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Symbols: []string{"WGMI", "CORZ", "BTBT", "IREN"}, Calendar: "us",
-		Alpaca: alpaca.DefaultConfig(), Massive: massive.DefaultConfig(), Finnhub: finnhub.DefaultConfig(),
+		Alpaca: alpaca.DefaultConfig(), Massive: massive.DefaultConfig(), Finnhub: finnhub.DefaultConfig(), Files: files.DefaultConfig(),
 		Backfill: engine.DefaultBackfill(), Stale: engine.DefaultStale(),
 	}
 }
 
 // On reports whether any upstream is switched on.
-func (c Config) On() bool { return c.Alpaca.Key != "" || c.Massive.Key != "" || c.Finnhub.Key != "" }
+func (c Config) On() bool {
+	return c.Alpaca.Key != "" || c.Massive.Key != "" || c.Finnhub.Key != "" || c.Files.Dir != ""
+}
 
 // Sources are the names on the events of what is switched on, by configuration key.
 func (c Config) Sources() map[string]string {
@@ -55,6 +60,9 @@ func (c Config) Sources() map[string]string {
 	}
 	if c.Finnhub.Key != "" {
 		out["equities.finnhub.source"] = c.Finnhub.Source
+	}
+	if c.Files.Dir != "" {
+		out["equities.files.source"] = c.Files.Source
 	}
 	return out
 }
@@ -89,6 +97,16 @@ func (c Config) Validate() error {
 	if c.Finnhub.Key != "" {
 		if err := c.Finnhub.Validate(); err != nil {
 			return fmt.Errorf("equities.finnhub.%w", err)
+		}
+	}
+	if c.Files.Dir != "" {
+		if err := c.Files.Validate(); err != nil {
+			return fmt.Errorf("equities.files.%w", err)
+		}
+		for key, source := range c.Sources() {
+			if key != "equities.files.source" && source == c.Files.Source {
+				return fmt.Errorf("equities.files.source: %s is the name of another upstream (%s); give the files a name of their own", source, key)
+			}
 		}
 	}
 	return nil

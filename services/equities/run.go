@@ -12,6 +12,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/session"
 	"github.com/hashpivot/hashpivot/services/equities/alpaca"
 	"github.com/hashpivot/hashpivot/services/equities/engine"
+	"github.com/hashpivot/hashpivot/services/equities/files"
 	"github.com/hashpivot/hashpivot/services/equities/finnhub"
 	"github.com/hashpivot/hashpivot/services/equities/massive"
 )
@@ -103,6 +104,10 @@ func (s *Service) Run(ctx context.Context) error {
 	for _, source := range s.order {
 		parts = append(parts, feed.Part{Name: source, Run: s.engines[source].Run})
 	}
+	if s.cfg.Files.Dir != "" && !s.cfg.StopAtEnd {
+		cfg := s.cfg.Files
+		parts = append(parts, feed.Part{Name: cfg.Source, Run: func(ctx context.Context) error { return files.Run(ctx, cfg, s.deps) }})
+	}
 	return feed.Together(ctx, s.deps.Logger, parts...)
 }
 
@@ -132,6 +137,9 @@ func differs(prefix string, a, b reflect.Value) string {
 	for i := range a.NumField() {
 		name, _, _ := strings.Cut(a.Type().Field(i).Tag.Get("koanf"), ",")
 		key := prefix + "." + name
+		if name == "" { // squashed
+			key = prefix
+		}
 		switch {
 		case name == "symbols":
 		case a.Field(i).Kind() == reflect.Struct:

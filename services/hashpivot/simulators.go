@@ -81,6 +81,7 @@ func pointEquities(e *equities.Config, u sim.URLs, prefix string, recorded bool)
 	e.Massive.Source, e.Massive.StreamURL, e.Massive.RESTURL, e.Massive.Key = prefix+"massive", u.MassiveWS, u.MassiveREST, "simulated"
 	e.Finnhub.Source, e.Finnhub.StreamURL, e.Finnhub.RESTURL, e.Finnhub.Key = prefix+"finnhub", u.FinnhubWS, u.FinnhubREST, "simulated"
 	e.Finnhub.CallEvery = time.Millisecond
+	e.Files.Dir = "" // what an operator's files hold is not simulated
 	if recorded {
 		e.Massive.Key, e.Finnhub.Key = "", ""
 	}
