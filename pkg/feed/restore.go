@@ -9,8 +9,8 @@ import (
 )
 
 // RestoreEach is Restore of one stream for an adapter that keeps more than identities (the revision of a bar, the last time of a symbol):
-// fn sees each event that this source published, oldest first. The gap ledger is not read.
-func (f *Feed) RestoreEach(ctx context.Context, since time.Time, stream market.Stream, fn func(market.Event)) error {
+// fn sees each event that this source published, oldest first; tokens select by subject, as in History. The gap ledger is not read.
+func (f *Feed) RestoreEach(ctx context.Context, since time.Time, stream market.Stream, fn func(market.Event), tokens ...string) error {
 	if f.cfg.History == nil {
 		return nil
 	}
@@ -21,7 +21,7 @@ func (f *Feed) RestoreEach(ctx context.Context, since time.Time, stream market.S
 		fn(ev)
 		n++
 		return nil
-	})
+	}, tokens...)
 	if err != nil {
 		return fmt.Errorf("restore %s from stream %s: %w", f.cfg.Source, stream, err)
 	}

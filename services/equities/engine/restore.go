@@ -44,13 +44,22 @@ func (e *Engine) restore(ctx context.Context) error {
 	now := e.f.Now()
 	oldest := now.Add(-e.cfg.Backfill.Restore)
 	need := now
+	single := map[string]time.Time{}
 	for _, g := range e.f.OpenGaps() {
-		switch {
-		case g.State != market.GapOpen || g.Reason == reasonBackfill:
-		case g.Reason == reasonHistory: // what was fetched for it came after it was opened, however old it is
-			need = earlier(need, g.EventTime.Add(-restartMargin))
-		default:
-			need = earlier(need, g.From.Add(-restartMargin))
+		if g.State != market.GapOpen || g.Reason == reasonBackfill {
+			continue
+		}
+		since := g.From.Add(-restartMargin)
+		if reach := now.Add(-e.cfg.Backfill.MaxHole - restartMargin); since.Before(reach) {
+			since = reach
+		}
+		if g.Reason == reasonHistory { // what was fetched for it came after it was opened, however old it is
+			since = g.EventTime.Add(-restartMargin)
+		}
+		if g.Symbol == "*" {
+			need = earlier(need, since)
+		} else if at, ok := single[g.Symbol]; !ok || since.Before(at) {
+			single[g.Symbol] = since
 		}
 	}
 	oldest = earlier(oldest, need)
@@ -67,6 +76,14 @@ func (e *Engine) restore(ctx context.Context) error {
 		}
 		if !since.After(oldest) || !since.After(need) && !e.lastTick.IsZero() && since.Before(e.lastTick.Add(-2*restartMargin)) {
 			break
+		}
+	}
+	// A line of one symbol may be open for weeks, where the venue does not stream it: its own subjects are enough for that.
+	for symbol, since := range single {
+		for _, st := range []market.Stream{market.Trades, market.Quotes} {
+			if err := e.f.RestoreEach(ctx, since, st, note, e.cfg.Source, symbol); err != nil {
+				return err
+			}
 		}
 	}
 	err = errors.Join(

@@ -365,3 +365,33 @@ func TestRestoreReadsNoMoreThanItMust(t *testing.T) {
 		}
 	})
 }
+
+// A symbol that the venue does not stream has a line that stays open: its own ticks are read back to its beginning, not everybody's.
+func TestLineOfOneSymbolCostsItsOwnSubjectOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := feedtest.NewMemory()
+		e := newEngine(t, mem, &silent{history: History{Kinds: everything}}, nil)
+		if _, err := e.f.OpenGap(t.Context(), "CORZ", time.Now(), time.Time{}, reasonUnserved+": 405"); err != nil {
+			t.Fatal(err)
+		}
+		tick := func(symbol string, id int) *market.Trade {
+			x := printAt(symbol, id, time.Now())
+			if err := e.recorded(t.Context(), x, Page{Recv: time.Now()}, nil, func(market.Event) {}); err != nil {
+				t.Fatal(err)
+			}
+			return x
+		}
+		of, others := tick("CORZ", 1), tick("IREN", 1)
+		for i := range 300 {
+			time.Sleep(time.Minute)
+			tick("IREN", 2+i)
+		}
+		e = newEngine(t, mem, &silent{history: History{Kinds: everything}}, nil)
+		if err := e.restore(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if !e.f.Has(of) || e.f.Has(others) {
+			t.Errorf("the symbol's own print is known: %v; another's of then: %v", e.f.Has(of), e.f.Has(others))
+		}
+	})
+}
