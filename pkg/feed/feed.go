@@ -186,11 +186,14 @@ func (f *Feed) Emit(ctx context.Context, ev market.Event, from string, frame []b
 	if err != nil {
 		return false, f.Reject(ctx, from, ReasonOf(err, ReasonMalformed), err, frame)
 	}
-	if !f.seen.Add(ev.Identity()) {
+	id := ev.Identity()
+	if !f.seen.Add(id) {
 		f.cfg.Metrics.duplicate(f.cfg.Source, ev.Stream())
 		return false, nil
 	}
 	if err := f.cfg.Sink.Publish(ctx, ev); err != nil {
+		// A session that ends while the sink blocks: the event was not taken, and backfill must not find it known.
+		f.seen.Remove(id)
 		return false, fmt.Errorf("publish %s event of %s: %w", ev.Stream(), f.cfg.Source, err)
 	}
 	f.noteTime(m.EventTime)

@@ -49,3 +49,12 @@ func (s *Seen) Has(id string) bool {
 	_, ok := s.old[h]
 	return ok
 }
+
+// Remove forgets id.
+func (s *Seen) Remove(id string) {
+	h := xxh3.HashString128(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.now, h)
+	delete(s.old, h)
+}

@@ -280,3 +280,20 @@ func TestSinkErrorsAreTold(t *testing.T) {
 		t.Errorf("run: %v", err)
 	}
 }
+
+// A session that was torn down while the sink blocked lost the event it held: backfill tells it again, and it must not pass for a duplicate.
+func TestEmitForgetsWhatTheSinkDidNotTake(t *testing.T) {
+	mem := feedtest.NewMemory()
+	f := newFeed(t, mem, nil)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if fresh, err := f.Emit(ended, trade("1", time.Now()), "stream", nil); err == nil || fresh {
+		t.Fatalf("fresh %v, error %v of a sink that took nothing", fresh, err)
+	}
+	if fresh, err := f.Emit(t.Context(), trade("1", time.Now()), "history", nil); err != nil || !fresh {
+		t.Errorf("told again: fresh %v, %v", fresh, err)
+	}
+	if fresh, err := f.Emit(t.Context(), trade("1", time.Now()), "history", nil); err != nil || fresh {
+		t.Errorf("told a third time: fresh %v, %v", fresh, err)
+	}
+}

@@ -121,10 +121,23 @@ func (e *Engine) Live(ctx context.Context, ev market.Event, from string, raw []b
 		err := fmt.Errorf("%w: %d events in a row, this one by %s", ErrClock, n, ahead.Round(time.Second))
 		return false, errors.Join(e.f.Reject(ctx, from, market.ReasonFuture, err, raw), err)
 	}
-	if b, ok := ev.(*market.Bar); ok && b.Validate() == nil && !e.revs.next(b, b.RecvTime) {
-		return false, nil
+	if b, ok := ev.(*market.Bar); ok {
+		return e.emitBar(ctx, b, b.RecvTime, from, raw)
 	}
 	return e.f.Emit(ctx, ev, from, raw)
+}
+
+// emitBar publishes a bar that was true at asOf as its next revision, if it says anything new.
+func (e *Engine) emitBar(ctx context.Context, b *market.Bar, asOf time.Time, from string, raw []byte) (bool, error) {
+	before, known := e.revs.state(b)
+	if b.Validate() == nil && !e.revs.next(b, asOf) {
+		return false, nil
+	}
+	fresh, err := e.f.Emit(ctx, b, from, raw)
+	if err != nil {
+		e.revs.undo(b, before, known)
+	}
+	return fresh, err
 }
 
 // ErrClock is the error of a stream whose clock, or ours, is wrong: nothing of it can be published.

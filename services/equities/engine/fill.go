@@ -190,9 +190,11 @@ func (e *Engine) recorded(ctx context.Context, ev market.Event, p Page, raw []by
 		if b.Interval == market.Interval1d {
 			b.Final = !e.cal.TradeDateEnd(e.cal.DateOf(b.EventTime)).After(p.Now)
 		}
-		if b.Validate() == nil && !e.revs.next(b, p.AsOf) {
-			return nil
+		fresh, err := e.emitBar(ctx, b, p.AsOf, p.Path, raw)
+		if fresh {
+			count(ev)
 		}
+		return err
 	}
 	if e.known != nil && e.known.Has(ev.Identity()) {
 		return nil

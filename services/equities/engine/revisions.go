@@ -76,6 +76,28 @@ func (r *revisions) restore(b *market.Bar) {
 	r.put(k, barState{contentOf(b), b.Rev, b.Final, b.RecvTime})
 }
 
+// undo takes back the last next of a bar, which the sink did not take.
+func (r *revisions) undo(b *market.Bar, before barState, known bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k := keyOf(b)
+	if now, ok := r.get(k); !ok || now.rev != b.Rev {
+		return // told again meanwhile, or refused before it had a revision
+	}
+	delete(r.now, k)
+	delete(r.old, k)
+	if known {
+		r.put(k, before)
+	}
+}
+
+// state of a bar as it was told last.
+func (r *revisions) state(b *market.Bar) (barState, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.get(keyOf(b))
+}
+
 // next sets the revision of a bar that was true at asOf and reports whether it says anything new. That a day's bar is final is new; that a
 // minute's is, alone, is not: the nightly end of a session would double every minute bar.
 func (r *revisions) next(b *market.Bar, asOf time.Time) bool {
