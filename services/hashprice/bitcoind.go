@@ -144,7 +144,7 @@ func (n *node) block(ctx context.Context, hash string) (*market.Block, error) {
 		return nil, err
 	}
 	if *h.Confirmations < 0 {
-		return nil, fmt.Errorf("block %s has left the chain meanwhile", hash)
+		return nil, fmt.Errorf("fetch block %s: %w", hash, errLeftChain)
 	}
 	err = n.rpc.call(ctx, "getblockstats", func(raw []byte, recv time.Time) error {
 		if s, err1 = decodeStats(raw); err1 == nil {
@@ -166,14 +166,26 @@ func (n *node) page(ctx context.Context, at uint64) ([]*market.Block, error) {
 		return err
 	}, at)
 	if err != nil {
-		return nil, n.refuse(ctx, err)
+		return nil, n.lost(ctx, err)
 	}
 	b, err := n.block(ctx, hash)
 	if err != nil {
-		return nil, n.refuse(ctx, err)
+		return nil, n.lost(ctx, err)
 	}
 	return []*market.Block{b}, nil
 }
+
+// lost tells the failures of the node from those of one block, which it has pruned or which has left its chain meanwhile.
+func (n *node) lost(ctx context.Context, err error) error {
+	err = n.refuse(ctx, err)
+	if e, ok := errors.AsType[*rpcError](err); ok && e.Code != rpcWarmingUp || errors.Is(err, errLeftChain) || isSink(err) {
+		return err
+	}
+	return lostError{err}
+}
+
+// errLeftChain says that a block was reorganised away between two calls.
+var errLeftChain = errors.New("the block has left the chain meanwhile")
 
 // state tells the difficulty that is in force at a new tip. Core estimates no next change.
 func (n *node) state(ctx context.Context, tip uint64, recv time.Time) error {

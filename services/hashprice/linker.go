@@ -2,6 +2,7 @@ package hashprice
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -23,7 +24,8 @@ type linker struct {
 	from   string // where live blocks are read, for dead letters
 	window int    // blocks below the tip that are needed in any case
 	refill int    // the most blocks that are fetched after an absence
-	// page reads the block at the height and, as the source likes, some below it. An error other than a sinkError leaves the hole for later.
+	// page reads the block at the height and, as the source likes, some below it. A sinkError and a lostError end the session; any other leaves the
+	// hole for later.
 	page  func(ctx context.Context, at uint64) ([]*market.Block, error)
 	onTip func(source string, t tipState)
 	// onBlock is called for each block that was published; may be nil.
@@ -33,7 +35,13 @@ type linker struct {
 	needsFill bool
 	triedFill time.Time
 	toldTip   string
+	saved     map[uint64]*market.Block // fetched when the session was lost, so that the next need not begin anew
 }
+
+// lostError is a failure of the upstream itself, not of one block.
+type lostError struct{ error }
+
+func (e lostError) Unwrap() error { return e.error }
 
 // again begins a session: what was missed since the last is not known yet.
 func (l *linker) again() { l.needsFill, l.triedFill = true, time.Time{} }
@@ -64,6 +72,12 @@ func (l *linker) link(ctx context.Context, s *feed.Session, tip uint64, pending 
 		low = tip + 1 - most
 	}
 	l.triedFill = time.Now()
+	for h, b := range l.saved {
+		if _, ok := pending[h]; !ok && h >= low && h < tip {
+			pending[h] = b // of a branch that lost meanwhile, it does not fit and is fetched again
+		}
+	}
+	l.saved = nil
 	complete, err := l.fetchHoles(ctx, s, low, tip, pending)
 	if err != nil {
 		return err
@@ -96,6 +110,10 @@ func (l *linker) fetchHoles(ctx context.Context, s *feed.Session, low, tip uint6
 		page, err := l.page(bounded, at)
 		cancel()
 		if err != nil {
+			if _, lost := errors.AsType[lostError](err); lost && ctx.Err() == nil {
+				l.saved = pending
+				return false, err
+			}
 			if isSink(err) {
 				return false, err
 			}
