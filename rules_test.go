@@ -48,8 +48,9 @@ var only = []struct {
 	{"github.com/ClickHouse/clickhouse-go", []string{"pkg/store", "bench"}},
 	{"github.com/pressly/goose", []string{"pkg/store"}},
 	{"github.com/ebitengine/purego", []string{"pkg/chembed"}},
-	// The websocket feeds dial through feed; the simulators are the other side of the same protocols; the gateway will serve.
-	{"github.com/gorilla/websocket", []string{"pkg/feed", "pkg/sim", "services/gateway"}},
+	// The websocket feeds dial through feed; the simulators and the venue of a benchmark are the other side of the same protocols; the
+	// gateway will serve.
+	{"github.com/gorilla/websocket", []string{"pkg/feed", "pkg/sim", "services/gateway", "bench"}},
 	{module + "schemas/proto", []string{"schemas/proto", "pkg/wire"}},
 	{module + "schemas/clickhouse", []string{"schemas/clickhouse", "pkg/store"}},
 	{module + "services/", []string{"services/hashpivot", "bench"}},
