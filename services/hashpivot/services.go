@@ -31,6 +31,7 @@ type publishers struct {
 	log      *slog.Logger
 	services map[string]service
 	equities equitiesService
+	policy   func(feed.Policy) feed.Policy // nil: the feeds' own
 }
 
 func newPublishers(cfg *config, b *bus.Bus, log *slog.Logger, reg prometheus.Registerer) *publishers {
@@ -38,7 +39,7 @@ func newPublishers(cfg *config, b *bus.Bus, log *slog.Logger, reg prometheus.Reg
 	metrics, derived := feed.NewMetrics(reg), signals.NewMetrics(reg)
 	add := func(name string, f func(ctx context.Context, deps feed.Deps) error) {
 		p.services[name] = service{name, func(ctx context.Context, sink feed.Sink) error {
-			return f(ctx, feed.Deps{Sink: sink, History: b, Logger: log.With("service", name), Metrics: metrics})
+			return f(ctx, feed.Deps{Sink: sink, History: b, Logger: log.With("service", name), Metrics: metrics, Policy: p.policy})
 		}}
 	}
 	p.equities.cfg = cfg.Equities

@@ -381,11 +381,11 @@ func (b *book) bar(k barKey, cal session.Calendar) (values, bool) {
 		}
 		return values{}, false
 	case min1:
-		from, to := k.start, k.start+60
+		from := k.start
 		if s, ok := b.span(k.kind()); ok {
-			from, to = max(from, s.Open.Unix()), min(to, s.Close.Unix())
+			from = max(from, s.Open.Unix())
 		}
-		p, ok := b.within(k.start, from, to, false)
+		p, ok := b.within(k.start, from, b.end(k, cal), false)
 		if !ok {
 			return values{}, false
 		}
@@ -414,12 +414,13 @@ func (b *book) end(k barKey, cal session.Calendar) int64 {
 	switch {
 	case k.interval == sec:
 		return k.start + 1
-	case k.interval == min1:
-		return k.start + 60
 	case k.whole():
 		return cal.TradeDateEnd(b.day).Unix()
 	}
 	s, _ := b.span(k.kind())
+	if k.interval == min1 {
+		return min(k.start+60, s.Close.Unix())
+	}
 	if k.interval == hour {
 		return min(k.start-k.start%3600+3600, s.Close.Unix())
 	}
