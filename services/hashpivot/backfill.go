@@ -11,7 +11,6 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 
-	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/feed"
 	"github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/services/equities"
@@ -57,17 +56,15 @@ func (c *backfillCmd) Run(a *app) error {
 	slices.Sort(req.Symbols)
 	req.Symbols = slices.Compact(req.Symbols)
 
-	pub := b.bus.NewPublisher(bus.PublisherConfig{})
 	start := time.Now()
 	told := map[string]engine.Progress{}
 	bar := a.progress()
-	err = equities.Backfill(a.ctx, cfg.Equities, feed.Deps{Sink: pub, History: b.bus, Logger: a.log, Metrics: feed.NewMetrics(nil)}, req, func(p engine.Progress) {
-		told[p.Source] = p
-		bar(p)
+	_, err = publishing(a, b, func(ctx context.Context, deps feed.Deps) (struct{}, error) {
+		return struct{}{}, equities.Backfill(ctx, cfg.Equities, deps, req, func(p engine.Progress) {
+			told[p.Source] = p
+			bar(p)
+		})
 	})
-	end, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), stopWithin)
-	defer cancel()
-	err = errors.Join(err, pub.Close(end))
 	c.print(a, told, time.Since(start))
 	if err != nil && a.ctx.Err() != nil {
 		return fmt.Errorf("%w; run it again to go on", err)

@@ -37,6 +37,7 @@ type cli struct {
 	Rates    ratesCmd    `cmd:"" help:"GPU rate indices."`
 	Gaps     gapsCmd     `cmd:"" help:"List what was missed, and what became of it."`
 	Backfill backfillCmd `cmd:"" help:"Fetch the history of a span that was never streamed; run again it goes on where it ended."`
+	Import   importCmd   `cmd:"" help:"Import files of trades, quotes or bars as a source like any other."`
 	Status   statusCmd   `cmd:"" help:"Show the pipeline: streams, lag, tables, feeds."`
 	Health   healthCmd   `cmd:"" help:"Ask a running service whether it is ready."`
 	Conf     configCmd   `cmd:"" name:"config" help:"Print the effective configuration, secrets masked."`
