@@ -29,7 +29,7 @@ func (l *Ledger) restore(g *market.FeedGap) {
 	if old, ok := l.open[g.GapID]; ok && old.Rev > g.Rev {
 		return
 	}
-	if g.State == market.GapOpen || g.State == market.GapPartly {
+	if g.State == market.GapOpen {
 		l.open[g.GapID] = *g
 	} else {
 		delete(l.open, g.GapID)

@@ -43,7 +43,7 @@ func (f *FeedEvent) Validate() error {
 // GapState is what became of a gap.
 type GapState string
 
-// The states of a gap: open, then one of the others.
+// The states of a gap: open, then one of the others for good. Partly is filled as far as the venue has a history; the reason names what has none.
 const (
 	GapOpen    GapState = "open"
 	GapFilled  GapState = "filled"

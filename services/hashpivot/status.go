@@ -36,8 +36,10 @@ type statusReport struct {
 	Streams  map[string]streamStatus `json:"streams"`
 	Feeds    []feedStatus            `json:"feeds"`
 	OpenGaps uint64                  `json:"open_gaps"`
-	Leases   []bus.Holder            `json:"leases"`
-	Rejects  []rejectStatus          `json:"dead_letters,omitempty"`
+	// Missing are the gaps of which something is missing for good.
+	Missing uint64         `json:"gaps_missing"`
+	Leases  []bus.Holder   `json:"leases"`
+	Rejects []rejectStatus `json:"dead_letters,omitempty"`
 }
 
 type rejectStatus struct {
@@ -86,12 +88,13 @@ func (c *statusCmd) Run(a *app) error {
 	if rep.Leases, err = b.bus.Holders(a.ctx); err != nil {
 		return err
 	}
-	res, err := b.store.Query(a.ctx, "SELECT count() FROM feed_gaps_now WHERE state IN ('open', 'partly')")
+	res, err := b.store.Query(a.ctx, "SELECT countIf(state = 'open'), countIf(state IN ('partly', 'given_up')) FROM feed_gaps_now")
 	if err != nil {
 		return err
 	}
 	if len(res.Rows) == 1 {
 		rep.OpenGaps, _ = res.Rows[0][0].(uint64)
+		rep.Missing, _ = res.Rows[0][1].(uint64)
 	}
 	res, err = b.store.Query(a.ctx, "SELECT dead_stream, source, reason, count() FROM dead_letters GROUP BY dead_stream, source, reason ORDER BY 4 DESC LIMIT 20")
 	if err != nil {
@@ -150,7 +153,7 @@ func printStatus(a *app, rep statusReport) {
 		}
 		a.printf("lease %-10s %s\n", l.Lease, state)
 	}
-	a.printf("open gaps: %d\n", rep.OpenGaps)
+	a.printf("gaps: %d open, %d with something missing for good (hashpivot gaps)\n", rep.OpenGaps, rep.Missing)
 	for _, r := range rep.Rejects {
 		a.printf("dead letters: %d of %s from %s: %s\n", r.Count, r.Of, r.Source, r.Reason)
 	}

@@ -70,7 +70,7 @@ func (r *rig) unsettled(events []market.Event) int {
 	open := map[string]bool{}
 	for _, ev := range events {
 		if g, ok := ev.(*market.FeedGap); ok && g.Source == r.a.Source {
-			open[g.GapID] = g.State == market.GapOpen || g.State == market.GapPartly
+			open[g.GapID] = g.State == market.GapOpen
 		}
 	}
 	n := 0
