@@ -295,7 +295,7 @@ func TestProductionShape(t *testing.T) {
 
 	u := start(t, "simulators", []string{"HASHPIVOT_SIM__RATE=300"}, binary(t), "sim", "--json").first("AlpacaStream", "Vast")
 	s.sim = []string{
-		"HASHPIVOT_MODE=sim", "HASHPIVOT_EQUITIES__SOURCE=sim-alpaca", "HASHPIVOT_EQUITIES__CALENDAR=always",
+		"HASHPIVOT_MODE=sim", "HASHPIVOT_EQUITIES__ALPACA__SOURCE=sim-alpaca", "HASHPIVOT_EQUITIES__CALENDAR=always", "HASHPIVOT_SIGNALS__CALENDAR=always",
 		"HASHPIVOT_EQUITIES__ALPACA__STREAM_URL=" + u["AlpacaStream"], "HASHPIVOT_EQUITIES__ALPACA__REST_URL=" + u["AlpacaREST"],
 		"HASHPIVOT_HASHPRICE__CALCULATOR__SOURCE=sim-hashpivot",
 		"HASHPIVOT_HASHPRICE__MEMPOOL__SOURCE=sim-mempool", "HASHPIVOT_HASHPRICE__MEMPOOL__CALL_EVERY=1ms",
@@ -320,7 +320,7 @@ func TestProductionShape(t *testing.T) {
 
 	lander := s.service("lander")
 	feeds := map[string]*process{}
-	for _, name := range []string{"hashprice", "gpurates", "equities"} {
+	for _, name := range []string{"hashprice", "gpurates", "equities", "signals"} {
 		feeds[name] = s.service(name)
 	}
 	for _, table := range []string{"trades", "quotes", "hashprice", "btc_prices", "gpu_offers", "gpu_rates"} {

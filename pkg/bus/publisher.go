@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -49,12 +50,13 @@ type Publisher struct {
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 
-	mu     sync.Mutex
-	lanes  map[laneKey]*lane
-	n      uint64
-	closed bool
-	shut   error // what the gate said
-	stats  PublisherStats
+	mu       sync.Mutex
+	lanes    map[laneKey]*lane
+	subjects map[ticker]string
+	n        uint64
+	closed   bool
+	shut     error // what the gate said
+	stats    PublisherStats
 }
 
 // PublisherStats counts what a publisher did.
@@ -86,7 +88,7 @@ func (b *Bus) NewPublisher(cfg PublisherConfig) *Publisher {
 	ctx, stop := context.WithCancel(context.Background())
 	return &Publisher{
 		b: b, cfg: cfg, log: b.log, id: nuid.Next(), room: semaphore.NewWeighted(int64(cfg.MaxQueued)), send: semaphore.NewWeighted(int64(cfg.InFlight)),
-		ctx: ctx, stop: stop, lanes: map[laneKey]*lane{},
+		ctx: ctx, stop: stop, lanes: map[laneKey]*lane{}, subjects: map[ticker]string{},
 	}
 }
 
@@ -95,7 +97,6 @@ func (p *Publisher) Publish(ctx context.Context, ev market.Event) error {
 	if err := p.room.Acquire(ctx, 1); err != nil {
 		return fmt.Errorf("wait for room in the publisher (%d events): %w", p.cfg.MaxQueued, err)
 	}
-	key := laneKey{Subject(ev), ev.GetMeta().Source}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -106,6 +107,7 @@ func (p *Publisher) Publish(ctx context.Context, ev market.Event) error {
 		p.room.Release(1)
 		return p.shut
 	}
+	key := laneKey{p.subject(ev), ev.GetMeta().Source}
 	l := p.lanes[key]
 	if l == nil {
 		l = &lane{key: key, stream: ev.Stream()}
@@ -119,6 +121,37 @@ func (p *Publisher) Publish(ctx context.Context, ev market.Event) error {
 	}
 	return nil
 }
+
+// subject of an event; those that come in masses have theirs remembered. p.mu is held.
+func (p *Publisher) subject(ev market.Event) string {
+	k := ticker{stream: ev.Stream(), source: ev.GetMeta().Source}
+	switch e := ev.(type) {
+	case *market.Trade:
+		k.symbol = e.Symbol
+	case *market.Quote:
+		k.symbol = e.Symbol
+	default:
+		return Subject(ev)
+	}
+	s, ok := p.subjects[k]
+	if !ok {
+		if len(p.subjects) >= maxSubjects {
+			clear(p.subjects)
+		}
+		s = Subject(ev)
+		p.subjects[ticker{k.stream, strings.Clone(k.source), strings.Clone(k.symbol)}] = s
+	}
+	return s
+}
+
+// ticker is what the subject of a print or quote is made of.
+type ticker struct {
+	stream         market.Stream
+	source, symbol string
+}
+
+// maxSubjects bounds the subjects that are remembered.
+const maxSubjects = 1 << 16
 
 // drain publishes a lane's events until none are left, then ends; the next Publish starts it again.
 func (p *Publisher) drain(l *lane) {

@@ -75,6 +75,7 @@ type Feed struct {
 	mu      sync.Mutex
 	rejects map[market.Reason]*rejectState
 	lastAt  time.Time // event time of the newest event emitted
+	counted map[market.Stream]*counted
 }
 
 // New checks the configuration and makes a feed; it starts nothing.
@@ -106,7 +107,7 @@ func New(cfg Config) (*Feed, error) {
 	return &Feed{
 		cfg: cfg, log: cfg.Logger.With("source", cfg.Source),
 		seen: NewSeen(DefaultSeen), ledger: newLedger(cfg.Source),
-		rejects: map[market.Reason]*rejectState{},
+		rejects: map[market.Reason]*rejectState{}, counted: map[market.Stream]*counted{},
 	}, nil
 }
 
@@ -128,7 +129,7 @@ func (f *Feed) Restore(ctx context.Context, since time.Time, streams ...market.S
 	for _, st := range streams {
 		n := 0
 		err := f.cfg.History.Replay(ctx, st, f.cfg.Source, since, func(ev market.Event, _ market.Place) error {
-			f.seen.Add(ev.Identity())
+			f.remember(ev)
 			f.noteTime(ev.GetMeta().EventTime)
 			n++
 			return nil
@@ -153,7 +154,23 @@ func (f *Feed) Restore(ctx context.Context, since time.Time, streams ...market.S
 }
 
 // Has reports whether the fact was published already (by this run, or before it and restored).
-func (f *Feed) Has(ev market.Event) bool { return f.seen.Has(ev.Identity()) }
+func (f *Feed) Has(ev market.Event) bool {
+	buf := identities.Get().(*[]byte)
+	defer identities.Put(buf)
+	*buf = market.AppendIdentity((*buf)[:0], ev)
+	return f.seen.Has(*buf)
+}
+
+// identities are buffers to write identities into: one an event would be much garbage.
+var identities = sync.Pool{New: func() any { return new([]byte) }}
+
+// remember takes note of an event that was published.
+func (f *Feed) remember(ev market.Event) {
+	buf := identities.Get().(*[]byte)
+	defer identities.Put(buf)
+	*buf = market.AppendIdentity((*buf)[:0], ev)
+	f.seen.Add(*buf)
+}
 
 // LastEventTime is the newest event time that this source published; zero when it never did.
 func (f *Feed) LastEventTime() time.Time {
@@ -168,6 +185,21 @@ func (f *Feed) noteTime(t time.Time) {
 		f.lastAt = t
 	}
 	f.mu.Unlock()
+}
+
+// published takes note of an event that the sink took.
+func (f *Feed) published(st market.Stream, m *market.Meta) {
+	f.mu.Lock()
+	if m.EventTime.After(f.lastAt) {
+		f.lastAt = m.EventTime
+	}
+	x := f.counted[st]
+	if x == nil {
+		x = f.cfg.Metrics.of(f.cfg.Source, st)
+		f.counted[st] = x
+	}
+	f.mu.Unlock()
+	x.event(m)
 }
 
 // Emit publishes an event once: it fills in the source, validates (a bad event becomes a dead letter with its frame, and is no error),
@@ -186,18 +218,19 @@ func (f *Feed) Emit(ctx context.Context, ev market.Event, from string, frame []b
 	if err != nil {
 		return false, f.Reject(ctx, from, ReasonOf(err, ReasonMalformed), err, frame)
 	}
-	id := ev.Identity()
-	if !f.seen.Add(id) {
+	id := identities.Get().(*[]byte)
+	defer identities.Put(id)
+	*id = market.AppendIdentity((*id)[:0], ev)
+	if !f.seen.Add(*id) {
 		f.cfg.Metrics.duplicate(f.cfg.Source, ev.Stream())
 		return false, nil
 	}
 	if err := f.cfg.Sink.Publish(ctx, ev); err != nil {
 		// A session that ends while the sink blocks: the event was not taken, and backfill must not find it known.
-		f.seen.Remove(id)
+		f.seen.Remove(*id)
 		return false, fmt.Errorf("publish %s event of %s: %w", ev.Stream(), f.cfg.Source, err)
 	}
-	f.noteTime(m.EventTime)
-	f.cfg.Metrics.event(f.cfg.Source, ev.Stream(), m)
+	f.published(ev.Stream(), m)
 	return true, nil
 }
 

@@ -40,11 +40,24 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 	return m
 }
 
-func (m *Metrics) event(source string, st market.Stream, meta *market.Meta) {
-	m.events.WithLabelValues(source, string(st)).Inc()
-	m.lastEvent.WithLabelValues(source, string(st)).Set(float64(meta.RecvTime.UnixMilli()) / 1e3)
+// counted are the metrics of the events of one source and stream, looked up once: each event counts.
+type counted struct {
+	events    prometheus.Counter
+	lastEvent prometheus.Gauge
+	delay     prometheus.Observer
+}
+
+func (m *Metrics) of(source string, st market.Stream) *counted {
+	return &counted{
+		m.events.WithLabelValues(source, string(st)), m.lastEvent.WithLabelValues(source, string(st)), m.delay.WithLabelValues(source, string(st)),
+	}
+}
+
+func (c *counted) event(meta *market.Meta) {
+	c.events.Inc()
+	c.lastEvent.Set(float64(meta.RecvTime.UnixMilli()) / 1e3)
 	if !meta.Backfill {
-		m.delay.WithLabelValues(source, string(st)).Observe(meta.RecvTime.Sub(meta.EventTime).Seconds())
+		c.delay.Observe(meta.RecvTime.Sub(meta.EventTime).Seconds())
 	}
 }
 

@@ -16,7 +16,7 @@ func (f *Feed) RestoreEach(ctx context.Context, since time.Time, stream market.S
 	}
 	n := 0
 	err := f.cfg.History.Replay(ctx, stream, f.cfg.Source, since, func(ev market.Event, _ market.Place) error {
-		f.seen.Add(ev.Identity())
+		f.remember(ev)
 		f.noteTime(ev.GetMeta().EventTime)
 		fn(ev)
 		n++

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"pgregory.net/rapid"
 
 	"github.com/hashpivot/hashpivot/pkg/feed"
 	"github.com/hashpivot/hashpivot/pkg/feed/feedtest"
@@ -47,31 +50,55 @@ func TestNewRefuses(t *testing.T) {
 func TestSeenForgetsTheOldestOnly(t *testing.T) {
 	s := feed.NewSeen(100)
 	for i := range 1000 {
-		if !s.Add(fmt.Sprint(i)) {
+		if !s.Add([]byte(fmt.Sprint(i))) {
 			t.Fatalf("%d is known before it came", i)
 		}
 		for back := range min(i, 100) {
-			if !s.Has(fmt.Sprint(i - back)) {
+			if !s.Has([]byte(fmt.Sprint(i - back))) {
 				t.Fatalf("%d is forgotten after %d others", i-back, back)
 			}
 		}
 	}
-	if s.Has("0") || s.Has("700") {
+	if s.Has([]byte("0")) || s.Has([]byte("700")) {
 		t.Error("memory is not bounded")
 	}
-	if s.Add("999") {
+	if s.Add([]byte("999")) {
 		t.Error("the newest is taken for new")
 	}
 	// An old one that is told again is known, and from then on as young as the newest.
-	if s.Add("950") {
+	if s.Add([]byte("950")) {
 		t.Error("950 is taken for new")
 	}
 	for i := range 99 {
-		s.Add(fmt.Sprint("x", i))
+		s.Add([]byte(fmt.Sprint("x", i)))
 	}
-	if !s.Has("950") {
+	if !s.Has([]byte("950")) {
 		t.Error("950 was told again and forgotten")
 	}
+}
+
+// TestSeenIsASet: against a map, with removals, which move what was pushed on by them.
+func TestSeenIsASet(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s, want := feed.NewSeen(1<<20), map[int]bool{}
+		for range rapid.IntRange(0, 5000).Draw(t, "steps") {
+			n := rapid.IntRange(0, 700).Draw(t, "n")
+			id := []byte(strconv.Itoa(n))
+			if rapid.IntRange(0, 2).Draw(t, "what") == 0 {
+				s.Remove(id)
+				delete(want, n)
+			} else if s.Add(id) == want[n] {
+				t.Fatalf("%d: added as new and it is known: %v", n, want[n])
+			} else {
+				want[n] = true
+			}
+		}
+		for n := range 701 {
+			if s.Has([]byte(strconv.Itoa(n))) != want[n] {
+				t.Fatalf("%d: remembered %v, want %v", n, !want[n], want[n])
+			}
+		}
+	})
 }
 
 func TestEmitPublishesOnce(t *testing.T) {

@@ -58,8 +58,9 @@ func (t *Trade) Tokens() (string, []string) { return "trade", []string{t.Source,
 
 // Identity implements Event. The UTC date stands for the trade date: US sessions up to 20:00 New York time end before 01:00 UTC, and an id
 // that comes again on the next date must not be taken for a duplicate.
-func (t *Trade) Identity() string {
-	b := make([]byte, 0, 64)
+func (t *Trade) Identity() string { return string(t.appendIdentity(make([]byte, 0, 64))) }
+
+func (t *Trade) appendIdentity(b []byte) []byte {
 	b = append(b, byte('0'+t.Action), '|')
 	b = append(b, t.Source...)
 	b = append(b, '|')
@@ -71,8 +72,8 @@ func (t *Trade) Identity() string {
 	b = append(b, '|')
 	b = append(b, t.OriginalID...)
 	b = append(b, '|')
-	b = t.EventTime.Add(-5*time.Hour).UTC().AppendFormat(b, "20060102")
-	return string(b)
+	// The date, as days since 1970: a calendar's is the same and costs more.
+	return strconv.AppendInt(b, t.EventTime.Add(-5*time.Hour).Unix()/86400, 10)
 }
 
 // Validate implements Event.
@@ -111,21 +112,28 @@ func (*Quote) Stream() Stream { return Quotes }
 func (q *Quote) Tokens() (string, []string) { return "quote", []string{q.Source, q.Symbol} }
 
 // Identity implements Event. Quotes have no id: the whole content is the identity.
-func (q *Quote) Identity() string {
-	b := make([]byte, 0, 96)
+func (q *Quote) Identity() string { return string(q.appendIdentity(make([]byte, 0, 96))) }
+
+func (q *Quote) appendIdentity(b []byte) []byte {
 	b = append(b, q.Source...)
 	b = append(b, '|')
 	b = append(b, q.Symbol...)
 	b = append(b, '|')
 	b = strconv.AppendInt(b, q.EventTime.UnixNano(), 10)
-	for _, s := range [...]string{
-		q.BidExchange, q.BidPriceUSD.String(), q.BidSizeShares.String(),
-		q.AskExchange, q.AskPriceUSD.String(), q.AskSizeShares.String(),
-	} {
-		b = append(b, '|')
-		b = append(b, s...)
+	b = append(append(b, '|'), q.BidExchange...)
+	b = appendDecimal(appendDecimal(b, q.BidPriceUSD), q.BidSizeShares)
+	b = append(append(b, '|'), q.AskExchange...)
+	return appendDecimal(appendDecimal(b, q.AskPriceUSD), q.AskSizeShares)
+}
+
+// appendDecimal writes a decimal as its coefficient and scale: as telling as its text, and cheaper.
+func appendDecimal(b []byte, d Decimal) []byte {
+	b = append(b, '|')
+	if d.IsNeg() {
+		b = append(b, '-')
 	}
-	return string(b)
+	b = strconv.AppendUint(b, d.Coef(), 10)
+	return strconv.AppendInt(append(b, 'e'), int64(d.Scale()), 10)
 }
 
 // Validate implements Event. A crossed or locked quote is legal: it happens, and hiding it would be a lie.

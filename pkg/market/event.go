@@ -57,6 +57,17 @@ type Event interface {
 	Validate() error
 }
 
+// AppendIdentity appends the event's identity to b, without garbage for those that come in masses.
+func AppendIdentity(b []byte, ev Event) []byte {
+	switch e := ev.(type) {
+	case *Trade:
+		return e.appendIdentity(b)
+	case *Quote:
+		return e.appendIdentity(b)
+	}
+	return append(b, ev.Identity()...)
+}
+
 // Place is where an event stands in its stream: the cursor of history, snapshot and live alike.
 type Place struct {
 	Stream Stream

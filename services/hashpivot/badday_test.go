@@ -523,48 +523,47 @@ func (d *badDay) checkBars(t *testing.T) {
 	}
 }
 
-// checkLedger holds the ledger against the script: a line for each outage, settled, about its time; and no other.
+// checkLedger holds the ledger against the script and against what the simulator saw: each outage of the script is in a line, settled, about its time;
+// and each line ends with a connection that the simulator saw anew, so no hole is claimed that was not there.
 func (d *badDay) checkLedger(t *testing.T) {
 	t.Helper()
 	var lines []*market.FeedGap
 	for _, g := range d.gaps {
-		if g.Source == badSource && !strings.HasPrefix(g.Reason, "history") {
+		switch {
+		case strings.HasPrefix(g.Reason, "history"):
+		case g.Source == badSource:
 			lines = append(lines, g)
-		}
-		// The leader change takes every upstream away, from its last event on.
-		if g.Source != badSource && !strings.HasPrefix(g.Reason, "history") && g.From.Before(d.start.Add(leaderDiesAt-3*time.Second)) {
-			t.Errorf("%s claims a hole that was not there: %s to %s, %s", g.Source, g.From, g.To, g.Reason)
+		case strings.HasPrefix(g.Reason, "lost"): // nobody cut the others off; a change of the leader is a restart
+			t.Errorf("%s claims a hole that was not there: %s to %s, %s", g.Source, g.From.Sub(d.start), g.To.Sub(d.start), g.Reason)
 		}
 	}
 	slices.SortFunc(lines, func(a, b *market.FeedGap) int { return cmp.Compare(a.From.UnixNano(), b.From.UnixNano()) })
+	recovered := uint64(0)
+	for _, g := range lines {
+		recovered += g.Recovered
+		if g.State != market.GapFilled && g.State != market.GapPartly {
+			t.Errorf("the hole from %s to %s is %s: %s", g.From.Sub(d.start), g.To.Sub(d.start), g.State, g.Reason)
+		}
+	}
 	// A line begins with the last sign of life, which may be as old as the silence that was allowed or be read after the order was given, and ends when the
 	// next connection was accepted.
-	const slack = 2 * time.Second
-	claimed := map[*market.FeedGap]bool{}
-	recovered := uint64(0)
+	const slack, accepted = 2 * time.Second, 100 * time.Millisecond
 	for _, o := range d.outages {
-		found := false
-		for _, g := range lines {
-			if !claimed[g] && !g.From.After(o.to) && g.From.After(o.from.Add(-slack)) && !g.To.Before(o.to.Add(-50*time.Millisecond)) {
-				claimed[g], found = true, true
-				recovered += g.Recovered
-				if g.State != market.GapFilled && g.State != market.GapPartly {
-					t.Errorf("the hole of the %s at %s is %s: %s", o.why, o.from.Sub(d.start), g.State, g.Reason)
-				}
-				break
-			}
-		}
-		if !found {
+		if !slices.ContainsFunc(lines, func(g *market.FeedGap) bool {
+			return g.From.Before(o.to) && g.From.After(o.from.Add(-slack)) && !g.To.Before(o.to.Add(-accepted))
+		}) {
 			t.Errorf("the %s from %s to %s is in no line of the ledger", o.why, o.from.Sub(d.start), o.to.Sub(d.start))
 		}
 	}
+	// On a machine that is too slow for the lease, or for 1.5 s without a frame, there are more outages than were ordered; they are real.
+	seen := d.sim.Alpaca.Target().Seen().Connects
 	for _, g := range lines {
-		if !claimed[g] {
+		if !slices.ContainsFunc(seen, func(at time.Time) bool { return at.After(g.From) && !at.After(g.To.Add(accepted)) }) {
 			t.Errorf("the ledger claims a hole that was not there: %s to %s, %s, %s", g.From.Sub(d.start), g.To.Sub(d.start), g.State, g.Reason)
 		}
 	}
-	t.Logf("%d outages, %d lines, %d rows recovered", len(d.outages), len(lines), recovered)
-	if len(d.outages) != dayDrops+2 || recovered == 0 {
-		t.Errorf("%d outages were played, %d rows recovered", len(d.outages), recovered)
+	t.Logf("%d outages were played, %d lines, %d rows recovered", len(d.outages), len(lines), recovered)
+	if len(d.outages) != dayDrops+2 || len(lines) < len(d.outages) || recovered == 0 {
+		t.Errorf("%d outages were played, %d lines are there, %d rows were recovered", len(d.outages), len(lines), recovered)
 	}
 }

@@ -75,7 +75,7 @@ func (p *publishers) enabled(m mode) []string {
 	if p.cfg.equitiesOn() {
 		names = append(names, "equities")
 	} else {
-		p.log.Info("equities are off: no key; set APCA_API_KEY_ID and APCA_API_SECRET_KEY (or equities.alpaca.key and .secret) to turn them on")
+		p.log.Info("equities are off: no key; set APCA_API_KEY_ID and APCA_API_SECRET_KEY (or equities.alpaca.key and .secret), MASSIVE_API_KEY or FINNHUB_API_KEY to turn them on")
 	}
 	if p.cfg.Signals.Enabled && m != modeRecorded { // recordings hold no prints
 		names = append(names, "signals")
@@ -142,12 +142,15 @@ func (p *publishers) reload(ctx context.Context, load func() (*config, error)) {
 
 func (c *config) equitiesOn() bool { return c.Equities.On() }
 
-// vendorKeys takes Alpaca's own environment variables where our keys are not set.
+// vendorKeys takes the vendors' own environment variables where our keys are not set.
 func (a *app) vendorKeys(cfg *config) {
 	for _, v := range []struct {
 		name string
 		into *run.Secret
-	}{{"APCA_API_KEY_ID", &cfg.Equities.Alpaca.Key}, {"APCA_API_SECRET_KEY", &cfg.Equities.Alpaca.Secret}} {
+	}{
+		{"APCA_API_KEY_ID", &cfg.Equities.Alpaca.Key}, {"APCA_API_SECRET_KEY", &cfg.Equities.Alpaca.Secret},
+		{"MASSIVE_API_KEY", &cfg.Equities.Massive.Key}, {"FINNHUB_API_KEY", &cfg.Equities.Finnhub.Key},
+	} {
 		if *v.into == "" {
 			*v.into = run.Secret(a.getenv(v.name))
 		}

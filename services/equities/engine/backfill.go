@@ -191,7 +191,7 @@ func (b *backfill) restoreUnits(ctx context.Context, units []unit) error {
 		if at := ev.GetMeta().EventTime; at.Before(from.Add(-restartMargin)) || at.After(to.Add(restartMargin)) {
 			return nil
 		}
-		b.known.Add(ev.Identity())
+		b.known.Add([]byte(ev.Identity()))
 		if r, ok := b.up.(interface{ Restored(market.Event) }); ok {
 			r.Restored(ev)
 		}

@@ -196,7 +196,7 @@ func (e *Engine) recorded(ctx context.Context, ev market.Event, p Page, raw []by
 		}
 		return err
 	}
-	if e.known != nil && e.known.Has(ev.Identity()) {
+	if e.known != nil && e.known.Has([]byte(ev.Identity())) {
 		return nil
 	}
 	fresh, err := e.f.Emit(ctx, ev, p.Path, raw)

@@ -305,7 +305,7 @@ func (p *published) known(ctx context.Context, stream market.Stream, tokens ...s
 			}
 			return nil
 		}
-		s.Add(ev.Identity())
+		s.Add([]byte(ev.Identity()))
 		return nil
 	}, tokens...)
 	if err != nil {
@@ -320,7 +320,7 @@ func (p *published) emit(ctx context.Context, ev market.Event, path string, x ro
 	if err != nil {
 		return err
 	}
-	if !known.Add(ev.Identity()) {
+	if !known.Add([]byte(ev.Identity())) {
 		p.im.p.Known++
 		return nil
 	}
