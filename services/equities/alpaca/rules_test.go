@@ -2,6 +2,7 @@ package alpaca
 
 import (
 	"testing"
+	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/feed"
 	"github.com/hashpivot/hashpivot/pkg/feed/feedtest"
@@ -43,5 +44,28 @@ func TestRecentHistoryIsWaitedFor(t *testing.T) {
 	}
 	if n := count(r.mem.Events(), gap(market.GapFilled)); n > 0 {
 		t.Error("the line of the ledger is settled too early")
+	}
+}
+
+// TestUpdatedMinute: a minute that the venue updates is told again as the bar's next revision.
+func TestUpdatedMinute(t *testing.T) {
+	v := newVenue(t, alpaca.Config{Rate: 50})
+	r := start(t, v.config(), feedtest.NewMemory())
+	r.until("prints", atLeast[*market.Trade](5, nil))
+	at := time.Now().Add(-2 * time.Hour).UTC().Truncate(time.Minute).Format(time.RFC3339)
+	bar := func(typ, volume string) []byte {
+		return []byte(`[{"T":"` + typ + `","S":"IREN","o":1,"h":2,"l":1,"c":1.6,"v":` + volume + `,"n":1,"vw":1.5,"t":"` + at + `"}]`)
+	}
+	is := func(rev uint32, volume string) func(*market.Bar) bool {
+		return func(b *market.Bar) bool {
+			return b.Symbol == "IREN" && b.Interval == market.Interval1m && b.EventTime.Format(time.RFC3339) == at && b.Rev == rev && b.Volume.String() == volume
+		}
+	}
+	v.Inject(bar("b", "10"), false)
+	r.until("the minute", atLeast(1, is(0, "10")))
+	v.Inject(bar("u", "12"), false)
+	r.until("the updated minute", atLeast(1, is(1, "12")))
+	if err := r.end(); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -129,6 +129,9 @@ func (e *Engine) Live(ctx context.Context, ev market.Event, from string, raw []b
 
 // emitBar publishes a bar that was true at asOf as its next revision, if it says anything new.
 func (e *Engine) emitBar(ctx context.Context, b *market.Bar, asOf time.Time, from string, raw []byte) (bool, error) {
+	// Emit sets the source too, but a bar without one is not valid, and one that is not valid gets no revision: each update was taken for the first
+	// telling once more, and dropped.
+	b.Source = e.f.Source()
 	before, known := e.revs.state(b)
 	if b.Validate() == nil && !e.revs.next(b, asOf) {
 		return false, nil
