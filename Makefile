@@ -27,7 +27,7 @@ $(ENGINE):
 	sh pkg/chembed/fetch-libchdb.sh .cache/libchdb
 
 test: build ## everything: all modules, race detector, real nats-server and engine, the built binary
-	go test -race -timeout 8m $(TESTFLAGS) work
+	go test -race -parallel 8 -timeout 8m $(TESTFLAGS) work
 
 check: build $(TOOLS)/buf $(TOOLS)/golangci-lint ## what to run before each commit: format, vet, lint, contract, quick tests
 	@test -z "$$(gofmt -l *.go pkg services schemas/reference schemas/clickhouse deploy e2e bench | tee /dev/stderr)" || { echo 'run gofmt -w on the files above'; exit 1; }

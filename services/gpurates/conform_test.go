@@ -28,7 +28,8 @@ func TestCloudsConform(t *testing.T) {
 	for _, c := range clouds {
 		t.Run(c.key, func(t *testing.T) {
 			a := conform.Adapter{
-				Source: "sim-" + c.key,
+				Source:   "sim-" + c.key,
+				Parallel: true,
 				Start: func(t testing.TB) conform.Upstream {
 					key := ""
 					if c.keyed {
@@ -81,7 +82,8 @@ func TestVastConforms(t *testing.T) {
 		t.Fatal(err)
 	}
 	conform.Poll(t, conform.PollAdapter{Adapter: conform.Adapter{
-		Source: "sim-vast",
+		Source:   "sim-vast",
+		Parallel: true,
 		Start: func(t testing.TB) conform.Upstream {
 			s, err := vast.New(vast.Config{World: w, Seed: 1, APIKey: "right", SearchesPerMinute: -1})
 			if err != nil {

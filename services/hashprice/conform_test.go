@@ -79,7 +79,8 @@ func TestCoinbaseConforms(t *testing.T) {
 		t.Skip("takes half a minute")
 	}
 	conform.Websocket(t, conform.WebsocketAdapter{Adapter: conform.Adapter{
-		Source: "sim-coinbase",
+		Source:   "sim-coinbase",
+		Parallel: true,
 		Start: func(t testing.TB) conform.Upstream {
 			s := ok[*coinbase.Server](t)(coinbase.New(coinbase.Config{World: someWorld(t), Seed: 1, TickEvery: 10 * time.Millisecond, HeartbeatEvery: 50 * time.Millisecond}))
 			return conform.Upstream{Handler: s.Handler(), Target: s.Target(), Close: s.Close}
@@ -107,7 +108,8 @@ func TestKrakenConforms(t *testing.T) {
 				errs["sequence gap"] = conform.Error{Order: control.Order{Fault: "sequence-gap"}, Want: conform.Retried, Says: "sequence gap"}
 			}
 			conform.Websocket(t, conform.WebsocketAdapter{Adapter: conform.Adapter{
-				Source: "sim-kraken",
+				Source:   "sim-kraken",
+				Parallel: true,
 				Start: func(t testing.TB) conform.Upstream {
 					s := ok[*kraken.Server](t)(kraken.New(kraken.Config{World: someWorld(t), Seed: 1, TickEvery: 10 * time.Millisecond, HeartbeatEvery: 50 * time.Millisecond}))
 					return conform.Upstream{Handler: s.Handler(), Target: s.Target(), Close: s.Close}
@@ -130,7 +132,8 @@ func TestMempoolConforms(t *testing.T) {
 		t.Skip("takes half a minute")
 	}
 	conform.Websocket(t, conform.WebsocketAdapter{Adapter: conform.Adapter{
-		Source: "sim-mempool",
+		Source:   "sim-mempool",
+		Parallel: true,
 		Start: func(t testing.TB) conform.Upstream {
 			s := ok[*mempool.Server](t)(mempool.New(mempool.Config{World: someWorld(t), Seed: 1, Chain: fastChain(t), StatsEvery: 50 * time.Millisecond,
 				ConversionsEvery: time.Second, HistoryDays: 1}))
@@ -180,7 +183,8 @@ func TestBraiinsConforms(t *testing.T) {
 		t.Skip("takes half a minute")
 	}
 	conform.Poll(t, conform.PollAdapter{Adapter: conform.Adapter{
-		Source: "sim-braiins",
+		Source:   "sim-braiins",
+		Parallel: true,
 		Start: func(t testing.TB) conform.Upstream {
 			s := ok[*braiins.Server](t)(braiins.New(braiins.Config{World: someWorld(t), Chain: fastChain(t)}))
 			// Dates a second apart at each poll: two figures of one second are one fact.
@@ -217,7 +221,8 @@ func TestLuxorConforms(t *testing.T) {
 		t.Skip("takes half a minute")
 	}
 	conform.Poll(t, conform.PollAdapter{Adapter: conform.Adapter{
-		Source: "sim-luxor",
+		Source:   "sim-luxor",
+		Parallel: true,
 		Start: func(t testing.TB) conform.Upstream {
 			s := ok[*luxor.Server](t)(luxor.New(luxor.Config{World: someWorld(t), Chain: slowChain(t), Key: "right", Burst: -1, Now: hurried(100_000)}))
 			return conform.Upstream{Handler: s.Handler(), Target: s.Target()}
@@ -239,7 +244,8 @@ func TestCoinMetricsConforms(t *testing.T) {
 		t.Skip("takes half a minute")
 	}
 	conform.Poll(t, conform.PollAdapter{Adapter: conform.Adapter{
-		Source: "sim-coinmetrics",
+		Source:   "sim-coinmetrics",
+		Parallel: true,
 		Start: func(t testing.TB) conform.Upstream {
 			s := ok[*coinmetrics.Server](t)(coinmetrics.New(coinmetrics.Config{World: someWorld(t), Chain: slowChain(t), Calls: -1, Now: hurried(1_000_000)}))
 			return conform.Upstream{Handler: s.Handler(), Target: s.Target()}

@@ -21,9 +21,8 @@ func TestConforms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var sim *alpaca.Server
 	config := func(at conform.Endpoint) testConfig {
-		v := &venue{sim, at.HTTP}
+		v := &venue{at.Sim.(*alpaca.Server), at.HTTP}
 		cfg := v.config()
 		cfg.Alpaca.StreamURL = at.WS + "/v2/iex"
 		// Statuses and bands have no history: with them a hole is filled partly only, which other tests hold.
@@ -32,7 +31,8 @@ func TestConforms(t *testing.T) {
 	}
 	order := func(code string) simctl.Order { return simctl.Order{Fault: "error:" + code, Body: "no " + code} }
 	conform.Websocket(t, conform.WebsocketAdapter{Adapter: conform.Adapter{
-		Source: "sim-alpaca",
+		Source:   "sim-alpaca",
+		Parallel: true,
 		Start: func(t testing.TB) conform.Upstream {
 			s, err := alpaca.New(alpaca.Config{
 				World: w, Rate: 200, Steady: true, FaultEvery: 20, LateBy: time.Second, FateBy: 500 * time.Millisecond, Key: "key", Secret: "secret",
@@ -41,8 +41,7 @@ func TestConforms(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			sim = s
-			return conform.Upstream{Handler: s.Handler(), Target: s.Target(), Close: s.Close}
+			return conform.Upstream{Handler: s.Handler(), Target: s.Target(), Close: s.Close, Sim: s}
 		},
 		Run: func(ctx context.Context, at conform.Endpoint, deps feed.Deps) error {
 			cfg := config(at)
@@ -69,7 +68,7 @@ func TestConforms(t *testing.T) {
 		Fills: true, Pages: true,
 		Check: func(t *testing.T, at conform.Endpoint, mem *feedtest.Memory, from, to time.Time) {
 			t.Helper()
-			checkTape(t, &venue{sim, at.HTTP}, mem, from, to)
+			checkTape(t, &venue{at.Sim.(*alpaca.Server), at.HTTP}, mem, from, to)
 		},
 		Settle: 2 * time.Second,
 	}})

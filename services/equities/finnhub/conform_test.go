@@ -70,7 +70,8 @@ func testConfig(http, ws string) Config {
 
 func TestConforms(t *testing.T) {
 	conform.Websocket(t, conform.WebsocketAdapter{Adapter: conform.Adapter{
-		Source: "sim-finnhub",
+		Source:   "sim-finnhub",
+		Parallel: true,
 		Start: func(t testing.TB) conform.Upstream {
 			sim := simulator(t, finnhub.Config{Key: "key", PingEvery: 50 * time.Millisecond, Tape: tape.Config{Rate: 200, Steady: true}})
 			return conform.Upstream{Handler: sim.Handler(), Target: sim.Target(), Close: sim.Close}

@@ -146,7 +146,8 @@ func atLeast[T market.Event](n int, ok func(T) bool) func([]market.Event) bool {
 
 func TestConforms(t *testing.T) {
 	conform.Websocket(t, conform.WebsocketAdapter{Adapter: conform.Adapter{
-		Source: "sim-massive",
+		Source:   "sim-massive",
+		Parallel: true,
 		Start: func(t testing.TB) conform.Upstream {
 			sim := simulator(t, massive.Config{Key: "key", Tape: tape.Config{Rate: 200, Steady: true, FaultEvery: 20, LateBy: 100 * time.Millisecond, FateBy: 50 * time.Millisecond}})
 			return conform.Upstream{Handler: sim.Handler(), Target: sim.Target(), Close: sim.Close}

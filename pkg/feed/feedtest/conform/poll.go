@@ -125,7 +125,8 @@ func pollBackOff(t *testing.T, a Adapter) {
 func pollPages(fault string) func(t *testing.T, a Adapter) {
 	return func(t *testing.T, a Adapter) {
 		if !a.Pages {
-			t.Skip("the answers have no pages")
+			t.Log("does not apply: " + "the answers have no pages")
+			return
 		}
 		r := live(t, a)
 		asked := len(r.up.Target.Seen().Requests)
