@@ -37,6 +37,7 @@ var benchmarks = []struct {
 }{
 	{"publish", publish},
 	{"ingest", ingest},
+	{"ingest_many", ingestMany},
 	{"landing", landing},
 	{"latency", latency},
 }

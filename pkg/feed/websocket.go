@@ -38,11 +38,13 @@ type Frame struct {
 
 // Conn is a websocket client connection: one reader, any number of writers, pings by itself.
 type Conn struct {
-	ws   *websocket.Conn
-	cfg  WebsocketConfig
-	wmu  sync.Mutex
-	stop context.CancelFunc
-	done sync.WaitGroup
+	ws    *websocket.Conn
+	cfg   WebsocketConfig
+	wmu   sync.Mutex
+	stop  context.CancelFunc
+	done  sync.WaitGroup
+	reads chan read
+	last  int // bytes of the message before
 }
 
 // Dial connects. A handshake answered with 401, 402 or 403 is Refused; a 429 is RetryAfter.
@@ -74,7 +76,7 @@ func Dial(ctx context.Context, cfg WebsocketConfig) (*Conn, error) {
 		return nil, err
 	}
 	pctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	c := &Conn{ws: ws, cfg: cfg, stop: stop}
+	c := &Conn{ws: ws, cfg: cfg, stop: stop, reads: make(chan read, ahead)}
 	ws.SetReadLimit(cfg.ReadLimit)
 	// A read deadline by pongs: a peer whose host is gone sends nothing, and TCP alone would tell us much later.
 	extend := func() {
@@ -94,6 +96,8 @@ func Dial(ctx context.Context, cfg WebsocketConfig) (*Conn, error) {
 		c.done.Add(1)
 		go c.pings(pctx)
 	}
+	c.done.Add(1)
+	go c.readAhead(pctx)
 	// Reads do not know ctx: closing the socket is what ends them.
 	c.done.Add(1)
 	go func() {
@@ -127,9 +131,15 @@ func (c *Conn) pings(ctx context.Context) {
 // Read waits for the next message. The error is of type *CloseError where the peer closed in good order, and carries ReasonTooLarge where
 // a message was over the limit. Read must not be called again after an error.
 func (c *Conn) Read(ctx context.Context) (Frame, error) {
-	typ, data, err := c.next()
+	var r read
+	select {
+	case r = <-c.reads:
+	case <-ctx.Done():
+		r.err = ctx.Err()
+	}
+	err := r.err
 	if err == nil {
-		return Frame{Data: data, Binary: typ == websocket.BinaryMessage, Recv: time.Now().UTC()}, nil
+		return r.frame, nil
 	}
 	if ctx.Err() != nil {
 		return Frame{}, fmt.Errorf("read from %s: %w", redact(c.cfg.URL), context.Cause(ctx))
@@ -152,11 +162,51 @@ func (c *Conn) next() (int, []byte, error) {
 	if err != nil {
 		return typ, nil, err
 	}
-	data, err := io.ReadAll(io.LimitReader(r, c.cfg.ReadLimit+1))
-	if err == nil && int64(len(data)) > c.cfg.ReadLimit {
-		err = websocket.ErrReadLimit
+	// Messages are mostly about as long as the one before.
+	data := make([]byte, 0, min(c.last+c.last/4+512, 64<<10))
+	for limit := int(c.cfg.ReadLimit); ; {
+		if len(data) == cap(data) {
+			data = append(data, 0)[:len(data)]
+		}
+		n, err := r.Read(data[len(data):min(cap(data), limit+1)])
+		data = data[:len(data)+n]
+		switch {
+		case len(data) > limit:
+			return typ, nil, websocket.ErrReadLimit
+		case errors.Is(err, io.EOF):
+			c.last = len(data)
+			return typ, data, nil
+		case err != nil:
+			return typ, nil, err
+		}
 	}
-	return typ, data, err
+}
+
+// ahead are the frames that are read before they are asked for, so that a reader that is behind does not wait for the socket too. More would only hide
+// that it is behind.
+const ahead = 8
+
+// read is a message or the error that ended the connection.
+type read struct {
+	frame Frame
+	err   error
+}
+
+// readAhead reads until the connection ends, or c is closed.
+func (c *Conn) readAhead(ctx context.Context) {
+	defer c.done.Done()
+	for {
+		typ, data, err := c.next()
+		r := read{Frame{Data: data, Binary: typ == websocket.BinaryMessage, Recv: time.Now().UTC()}, err}
+		select {
+		case c.reads <- r:
+		case <-ctx.Done():
+			return
+		}
+		if err != nil {
+			return
+		}
+	}
 }
 
 // CloseError is the peer's close frame.

@@ -16,6 +16,9 @@ const MaxDigits = decimal.MaxPrec
 // ParseDecimal reads a decimal from its text. Unlike decimal.Parse it never rounds: a number of more than MaxDigits significant
 // digits is an error, because a price that is not the venue's price is worse than none.
 func ParseDecimal(s string) (Decimal, error) {
+	if d, ok := parsePlain(s); ok {
+		return d, nil
+	}
 	digits, scale, leading, point := 0, 0, true, false
 	for i := 0; i < len(s); i++ {
 		c := s[i]
@@ -50,6 +53,29 @@ func ParseDecimal(s string) (Decimal, error) {
 		return Decimal{}, fmt.Errorf("parse decimal %.40q: %w", s, err)
 	}
 	return d, nil
+}
+
+// parsePlain reads what venues mostly write: digits with or without a point, few enough for an integer.
+func parsePlain(s string) (Decimal, bool) {
+	if len(s) == 0 || len(s) > 18 || s[0] == '.' || s[len(s)-1] == '.' {
+		return Decimal{}, false
+	}
+	coef, scale, point := int64(0), 0, false
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= '0' && c <= '9':
+			coef = coef*10 + int64(c-'0')
+			if point {
+				scale++
+			}
+		case c == '.' && !point:
+			point = true
+		default:
+			return Decimal{}, false
+		}
+	}
+	d, err := decimal.New(coef, scale)
+	return d, err == nil
 }
 
 // MustDecimal is ParseDecimal for constants; it panics on bad text.

@@ -65,7 +65,10 @@ func BenchmarkFrame(b *testing.B) {
 				if part == "decode" {
 					err = fresh.Decode(list[i], false, func(market.Event) {})
 				} else {
-					err = st.frame(b.Context(), feed.Frame{Data: list[i], Recv: time.Now().UTC()})
+					st.decodeFrame(b.Context(), feed.Frame{Data: list[i], Recv: time.Now().UTC()}, func(d decoded) bool {
+						err = st.handle(b.Context(), d)
+						return err == nil
+					})
 				}
 				if err != nil {
 					b.Fatal(err)

@@ -159,6 +159,7 @@ func (d *decoder) known(symbol string) error {
 type object struct {
 	in     *interner
 	list   []objectField
+	newest [64]uint8 // 1 + index of the newest field whose key has the hash; 0: none
 	err    error
 	symbol string
 }
@@ -171,7 +172,15 @@ type objectField struct {
 // maxFields bounds the fields of a message; the protocol's longest has thirteen.
 const maxFields = 64
 
-func (o *object) reset() { o.list, o.err, o.symbol = o.list[:0], nil, "" }
+func (o *object) reset() { o.list, o.newest, o.err, o.symbol = o.list[:0], [64]uint8{}, nil, "" }
+
+// slot of a key among the newest. The protocol's keys are of one or two bytes.
+func slot[K string | []byte](key K) uint8 {
+	if len(key) == 0 {
+		return 0
+	}
+	return (key[0] ^ key[len(key)-1]<<3 ^ uint8(len(key))) & 63
+}
 
 func (o *object) read(e value) error {
 	o.reset()
@@ -185,6 +194,7 @@ func (o *object) read(e value) error {
 func (o *object) add(key []byte, f value) error {
 	if len(o.list) < maxFields {
 		o.list = append(o.list, objectField{key, f})
+		o.newest[slot(key)] = uint8(len(o.list))
 	} else if o.err == nil {
 		o.err = malformed("a message of more than %d fields", maxFields)
 	}
@@ -200,6 +210,11 @@ const (
 
 // get finds a field; of a doubled one the last, as JSON readers do.
 func (o *object) get(key string, n need) (value, bool) {
+	if i := o.newest[slot(key)]; i > 0 {
+		if f := &o.list[i-1]; string(f.key) == key && f.val.kind != kNull {
+			return f.val, true
+		}
+	}
 	for i := len(o.list) - 1; i >= 0; i-- {
 		if f := &o.list[i]; string(f.key) == key && f.val.kind != kNull {
 			return f.val, true

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
+	"time"
 
 	"github.com/vmihailenco/msgpack/v5"
 
@@ -45,15 +47,90 @@ func (u *Upstream) Stream(ctx context.Context, fs *feed.Session, e *engine.Engin
 	st.dec = newDecoder(st.subs.asked)
 	st.subs.init(u.channels())
 	e.OnChange(func(_, _ []string) error { return st.changed(ctx) })
+	// Decoding is half of the work; it goes on beside the publishing of what was decoded before.
+	dctx, stop := context.WithCancel(ctx)
+	ahead := make(chan decoded, decodedAhead)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		st.decode(dctx, ahead)
+	}()
+	defer func() {
+		stop()
+		<-done
+	}()
 	for {
-		frame, err := conn.Read(ctx)
-		if err != nil {
-			return readFailed(ctx, e, err)
+		d, ok := <-ahead
+		if !ok { // ctx has ended
+			return fmt.Errorf("read from the stream: %w", context.Cause(ctx))
 		}
-		if err := st.frame(ctx, frame); err != nil {
+		if d.failed != nil {
+			return readFailed(ctx, e, d.failed)
+		}
+		if err := st.handle(ctx, d); err != nil {
 			return err
 		}
 	}
+}
+
+const (
+	// decodedAhead are the batches that wait to be published, decodedTogether the messages of one: a frame may hold a million empty ones.
+	decodedAhead, decodedTogether = 4, 512
+)
+
+// decoded is a frame, or a part of one.
+type decoded struct {
+	frame    feed.Frame
+	messages []message
+	last     bool  // of the frame
+	err      error // what is wrong with the frame; with last
+	failed   error // the connection ended; alone
+}
+
+// decodedSlices come again: one a frame would be much garbage.
+var decodedSlices = sync.Pool{New: func() any { return new([]message) }}
+
+// decode reads and decodes until the connection ends or ctx does.
+func (st *stream) decode(ctx context.Context, out chan<- decoded) {
+	defer close(out)
+	send := func(d decoded) bool {
+		select {
+		case out <- d:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	for {
+		frame, err := st.conn.Read(ctx)
+		if err != nil {
+			send(decoded{failed: err})
+			return
+		}
+		if !st.decodeFrame(ctx, frame, send) {
+			return
+		}
+	}
+}
+
+// decodeFrame decodes one frame and sends what was in it; false when nobody takes it any more.
+func (st *stream) decodeFrame(ctx context.Context, frame feed.Frame, send func(decoded) bool) bool {
+	d := decoded{frame: frame, messages: (*decodedSlices.Get().(*[]message))[:0]}
+	if frame.Binary == st.binary {
+		d.err = st.dec.frame(frame.Data, frame.Binary, func(m message) error {
+			d.messages = append(d.messages, m)
+			if len(d.messages) < decodedTogether {
+				return nil
+			}
+			if !send(d) {
+				return ctx.Err()
+			}
+			d.messages = (*decodedSlices.Get().(*[]message))[:0]
+			return nil
+		})
+	}
+	d.last = true
+	return send(d)
 }
 
 // endOfRecording is the reason of the close frame with which a recording ends.
@@ -79,38 +156,60 @@ type stream struct {
 	fs     *feed.Session
 	binary bool
 	dec    *decoder
-	login  login // the reader's alone
+	login  login // of who publishes alone
 	subs   subscriptions
+	// understood: something of the frame that is being published was.
+	understood bool
 }
 
-func (st *stream) frame(ctx context.Context, frame feed.Frame) error {
+// handle publishes what was decoded.
+func (st *stream) handle(ctx context.Context, d decoded) error {
+	defer func() {
+		clear(d.messages)
+		decodedSlices.Put(&d.messages)
+	}()
 	f := st.e.Feed()
-	if frame.Binary != st.binary {
-		return f.Reject(ctx, fromStream, feed.ReasonProtocol, errors.New("a frame of the other encoding than asked for"), frame.Data)
+	if d.frame.Binary != st.binary {
+		return f.Reject(ctx, fromStream, feed.ReasonProtocol, errors.New("a frame of the other encoding than asked for"), d.frame.Data)
 	}
-	understood := false
-	err := st.dec.frame(frame.Data, frame.Binary, func(m message) error {
-		switch {
-		case m.err != nil:
-			return f.Reject(ctx, fromStream, feed.ReasonOf(m.err, feed.ReasonMalformed), m.err, m.raw)
-		case m.control != nil:
-			understood = true
-			return st.control(ctx, m)
-		case st.login != streaming:
-			return f.Reject(ctx, fromStream, feed.ReasonProtocol, fmt.Errorf("data while waiting for %q", loginNames[st.login]), m.raw)
+	for _, m := range d.messages {
+		if err := st.message(ctx, m, d.frame.Recv); err != nil {
+			return err
 		}
-		understood = true
-		m.event.GetMeta().RecvTime = frame.Recv
-		return st.live(ctx, m)
-	})
-	if mal, ok := errors.AsType[*feed.Malformed](err); ok && !feed.IsRefused(err) {
-		err = f.Reject(ctx, fromStream, mal.Reason, mal, frame.Data)
 	}
-	if understood && err == nil {
+	if !d.last {
+		return nil
+	}
+	understood := st.understood
+	st.understood = false
+	if mal, ok := errors.AsType[*feed.Malformed](d.err); ok {
+		if err := f.Reject(ctx, fromStream, mal.Reason, mal, d.frame.Data); err != nil {
+			return err
+		}
+	} else if d.err != nil {
+		return d.err
+	}
+	if understood {
 		// Garbage is no sign of life.
-		st.e.Alive(st.fs, frame.Recv)
+		st.e.Alive(st.fs, d.frame.Recv)
 	}
-	return err
+	return nil
+}
+
+func (st *stream) message(ctx context.Context, m message, recv time.Time) error {
+	f := st.e.Feed()
+	switch {
+	case m.err != nil:
+		return f.Reject(ctx, fromStream, feed.ReasonOf(m.err, feed.ReasonMalformed), m.err, m.raw)
+	case m.control != nil:
+		st.understood = true
+		return st.control(ctx, m)
+	case st.login != streaming:
+		return f.Reject(ctx, fromStream, feed.ReasonProtocol, fmt.Errorf("data while waiting for %q", loginNames[st.login]), m.raw)
+	}
+	st.understood = true
+	m.event.GetMeta().RecvTime = recv
+	return st.live(ctx, m)
 }
 
 // live publishes an event of the stream.

@@ -41,8 +41,8 @@ type value struct {
 	kind kind
 	pack bool   // MsgPack
 	raw  []byte // string: between the quotes; number: its text; array, map: the whole of it
-	num  uint64 // MsgPack numbers: the bits
-	at   time.Time
+	num  uint64 // MsgPack numbers: the bits; times: the Unix second
+	nsec uint32 // times
 }
 
 // maxDepth bounds the nesting that is followed; the protocol needs four.
@@ -194,7 +194,7 @@ func (v value) count() (uint64, error) {
 func (v value) time() (time.Time, error) {
 	switch v.kind {
 	case kTime:
-		return v.at, nil
+		return time.Unix(int64(v.num), int64(v.nsec)).UTC(), nil
 	case kString:
 		var t time.Time
 		if len(v.raw) > 64 {

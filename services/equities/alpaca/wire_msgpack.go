@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"math"
 	"strconv"
-	"time"
 )
 
 // take cuts n bytes off b.
@@ -129,12 +128,12 @@ func packExt(b []byte, n uint64) (value, []byte, error) {
 	}
 	switch n {
 	case 4:
-		v.at = time.Unix(int64(binary.BigEndian.Uint32(body)), 0).UTC()
+		v.num = uint64(binary.BigEndian.Uint32(body))
 	case 8:
 		x := binary.BigEndian.Uint64(body)
-		v.at = time.Unix(int64(x&(1<<34-1)), int64(x>>34)).UTC()
+		v.num, v.nsec = x&(1<<34-1), uint32(x>>34)
 	case 12:
-		v.at = time.Unix(int64(binary.BigEndian.Uint64(body[4:])), int64(binary.BigEndian.Uint32(body))).UTC()
+		v.num, v.nsec = binary.BigEndian.Uint64(body[4:]), binary.BigEndian.Uint32(body)
 	default:
 		return value{}, nil, malformed("a timestamp of %d bytes", n)
 	}
