@@ -22,7 +22,7 @@ const (
 	ingestEvents = 2_000_000
 	// Symbols and events of the second part. All symbols are as busy as each other, which is the worst: messages are small.
 	ingestSymbols    = 10_000
-	ingestManyEvents = 200_000
+	ingestManyEvents = 1_000_000
 )
 
 // ingest measures the whole way from Alpaca's frames to JetStream, every message synced: a venue that tells as much as is read, the real adapter, the

@@ -22,7 +22,7 @@ import (
 
 // PublisherConfig bounds a publisher. Zero values mean the defaults in the comments.
 type PublisherConfig struct {
-	MaxQueued int // events that wait or are in flight, over all subjects; 32,768. Publish blocks above it
+	MaxQueued int // events that wait or are in flight, over all subjects; 131,072. Publish blocks above it
 	MaxBatch  int // events of one message; 512
 	MaxBytes  int // of one message; 768 KiB
 	InFlight  int // messages in flight, over all subjects; 256
@@ -81,7 +81,7 @@ func (b *Bus) NewPublisher(cfg PublisherConfig) *Publisher {
 			*v = d
 		}
 	}
-	def(&cfg.MaxQueued, 32768)
+	def(&cfg.MaxQueued, 131072)
 	def(&cfg.MaxBatch, 512)
 	def(&cfg.MaxBytes, 768<<10)
 	def(&cfg.InFlight, 256)
