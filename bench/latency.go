@@ -22,7 +22,7 @@ import (
 const (
 	// latencyRate is of all upstreams together: Alpaca and Massive tell the whole tape, Finnhub its prints, three events in ten.
 	latencyRate = 5000 // events a second
-	tellings    = 2.3
+	simRate     = latencyRate * 10 / 23
 	latencyWarm = 10 * time.Second
 	latencyTime = 30 * time.Second
 	latencyPoll = 10 * time.Millisecond // between two questions; it counts into the latency
@@ -37,7 +37,7 @@ func latency(ctx context.Context, print func(figure)) error {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	cmd := exec.CommandContext(ctx, "bin/hashpivot", "up", "--sim", "--json", "--free-ports", "--data-dir", dir,
-		"--set", "sim.rate="+strconv.Itoa(int(latencyRate/tellings)), "--set", "sim.steady=true", "--log-level", "error")
+		"--set", "sim.rate="+strconv.Itoa(simRate), "--set", "sim.steady=true", "--log-level", "error")
 	cmd.Stderr = os.Stderr
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 15 * time.Second
