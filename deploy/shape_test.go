@@ -267,6 +267,8 @@ func TestProductionShape(t *testing.T) {
 	s := &stack{t: t, c: load(t), passwords: map[string]string{
 		// What people's password makers make: nats.conf takes the first for a number, a comment and a variable.
 		"NATS_PASSWORD": "12e4 #x'y{z}", "CLICKHOUSE_PASSWORD": "p=,&<ss>",
+		// Keys that are not set switch nothing on: with invented ones a test once called on the vendors' own hosts.
+		"MASSIVE_API_KEY": "", "FINNHUB_API_KEY": "",
 	}}
 	natsAddr, monitor := startNATS(t, environment(t, s.c.Services["nats"], s.passwords))
 	ch := chembedtest.Start(t, func(c *chembed.Config) { c.Users = map[string]string{"hashpivot": s.passwords["CLICKHOUSE_PASSWORD"]} })
@@ -288,6 +290,11 @@ func TestProductionShape(t *testing.T) {
 	})
 	t.Run("equities without keys says so", func(t *testing.T) {
 		env := slices.DeleteFunc(s.env("equities"), func(kv string) bool { return strings.HasPrefix(kv, "APCA_") })
+		// Nothing but this machine is called, should it start after all.
+		nowhere := "://127.0.0.1:9/"
+		env = append(env, "HASHPIVOT_EQUITIES__ALPACA__STREAM_URL=ws"+nowhere, "HASHPIVOT_EQUITIES__ALPACA__REST_URL=http"+nowhere,
+			"HASHPIVOT_EQUITIES__MASSIVE__STREAM_URL=ws"+nowhere, "HASHPIVOT_EQUITIES__MASSIVE__REST_URL=http"+nowhere,
+			"HASHPIVOT_EQUITIES__FINNHUB__STREAM_URL=ws"+nowhere, "HASHPIVOT_EQUITIES__FINNHUB__REST_URL=http"+nowhere)
 		if out, code := run(t, env, "equities"); code != 2 || !strings.Contains(out, "equities.alpaca.key") {
 			t.Errorf("exit %d, %s", code, out)
 		}
