@@ -84,9 +84,6 @@ func (s *Server) ZMQ() string {
 	return s.pub.endpoint()
 }
 
-// Faults are the HTTP faults to order.
-func (s *Server) Faults() *wire.Faults { return &s.faults }
-
 // WarmUp answers every call with -28, as a node that is loading its index does.
 func (s *Server) WarmUp(on bool) { s.with(func() { s.warming = on }) }
 

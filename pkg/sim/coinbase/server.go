@@ -94,9 +94,6 @@ func (s *Server) Close() {
 // Inject sends a frame as it is to all websocket clients.
 func (s *Server) Inject(frame []byte, binary bool) { s.hub.Inject(frame, binary) }
 
-// DropAll cuts all websocket connections.
-func (s *Server) DropAll() { s.hub.DropAll() }
-
 // Mute makes the websocket silent without closing it. Its sequence numbers go on: unmuted, it shows a gap.
 func (s *Server) Mute(on bool) { s.hub.Mute(on) }
 

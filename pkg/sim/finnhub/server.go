@@ -109,17 +109,11 @@ func (s *Server) Handler() http.Handler {
 	return root
 }
 
-// Inject sends a frame as it is to all websocket clients.
-func (s *Server) Inject(frame []byte, binary bool) { s.hub.Inject(frame, binary) }
-
 // DropAll cuts all websocket connections without a close frame.
 func (s *Server) DropAll() { s.hub.DropAll() }
 
 // Mute keeps websockets connected but silent, pings included, as the free plan's do after hours. What would have been sent is lost to them.
 func (s *Server) Mute(on bool) { s.hub.Mute(on) }
-
-// Faults are the HTTP faults to order.
-func (s *Server) Faults() *wire.Faults { return &s.faults }
 
 // Target takes orders of faults.
 func (s *Server) Target() control.Target {

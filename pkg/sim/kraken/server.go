@@ -77,17 +77,11 @@ func (s *Server) Close() {
 	s.done.Wait()
 }
 
-// Inject sends a frame as it is to all websocket clients.
-func (s *Server) Inject(frame []byte, binary bool) { s.hub.Inject(frame, binary) }
-
 // DropAll cuts all websocket connections.
 func (s *Server) DropAll() { s.hub.DropAll() }
 
 // Mute makes the websocket silent, heartbeats too, without closing it.
 func (s *Server) Mute(on bool) { s.hub.Mute(on) }
-
-// Faults are the HTTP faults to order.
-func (s *Server) Faults() *wire.Faults { return &s.faults }
 
 // SkipSequence loses a trade: its id is used and never sent.
 func (s *Server) SkipSequence() { s.with(func() { s.trade++ }) }

@@ -60,9 +60,6 @@ func New(cfg Config) (*Server, error) {
 	return &Server{cfg: cfg, clock: clock, tokens: float64(cfg.Burst), at: cfg.Now()}, nil
 }
 
-// Faults are the HTTP faults to order.
-func (s *Server) Faults() *wire.Faults { return &s.faults }
-
 // Correct changes every value by a factor of 1 + by: a history that was computed again.
 func (s *Server) Correct(by float64) {
 	s.mu.Lock()

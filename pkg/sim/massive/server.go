@@ -103,14 +103,6 @@ func (s *Server) Close() {
 	s.wg.Wait()
 }
 
-// Symbols on the tape.
-func (s *Server) Symbols() (out []string) {
-	for _, x := range s.tape.Securities {
-		out = append(out, x.Symbol)
-	}
-	return out
-}
-
 // Handler serves the websocket at /stocks and REST below /v2 and /v3.
 func (s *Server) Handler() http.Handler {
 	rest := http.NewServeMux()
@@ -123,14 +115,8 @@ func (s *Server) Handler() http.Handler {
 	return root
 }
 
-// Inject sends a frame as it is to all websocket clients.
-func (s *Server) Inject(frame []byte, binary bool) { s.hub.Inject(frame, binary) }
-
 // DropAll cuts all websocket connections without a close frame.
 func (s *Server) DropAll() { s.hub.DropAll() }
-
-// Mute keeps websockets connected but silent. What would have been sent is lost to them.
-func (s *Server) Mute(on bool) { s.hub.Mute(on) }
 
 // Faults are the HTTP faults to order.
 func (s *Server) Faults() *wire.Faults { return &s.faults }

@@ -60,18 +60,6 @@ func (s *symbols) isServed(symbol string) bool {
 	return s.served[symbol]
 }
 
-// inStream are the wanted symbols that the venue streamed last.
-func (s *symbols) inStream() (list []string) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	for _, x := range s.wanted {
-		if s.served[x] {
-			list = append(list, x)
-		}
-	}
-	return list
-}
-
 func (s *symbols) disconnected() {
 	s.mu.Lock()
 	s.change = nil
