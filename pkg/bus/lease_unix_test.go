@@ -21,7 +21,7 @@ import (
 func TestLeaseChild(t *testing.T) {
 	url := os.Getenv("LEASE_CHILD_NATS_URL")
 	if url == "" {
-		t.Skip("a part of TestFrozenHolderStopsPublishing")
+		return // it is a part of TestFrozenHolderStopsPublishing, which has run it or will
 	}
 	cfg := bus.DefaultConfig()
 	cfg.URL = url

@@ -199,3 +199,38 @@ func TestCall(t *testing.T) {
 		t.Errorf("a server that is gone is told as %v", err)
 	}
 }
+
+// TestReadEndsWithClose: who closes a connection from elsewhere ends the Read that waits, although the frames are read ahead. An adapter that renews a
+// connection by closing it once waited for ever.
+func TestReadEndsWithClose(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		up := websocket.Upgrader{}
+		ws, err := up.Upgrade(w, r, nil)
+		if err != nil {
+			return
+		}
+		defer func() { _ = ws.Close() }()
+		_, _, _ = ws.ReadMessage() // until the client goes
+	}))
+	defer srv.Close()
+	for range 50 {
+		c, err := feed.Dial(t.Context(), feed.WebsocketConfig{URL: "ws" + strings.TrimPrefix(srv.URL, "http")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() {
+			_, err := c.Read(t.Context())
+			ended <- err
+		}()
+		c.Close()
+		select {
+		case err := <-ended:
+			if err == nil {
+				t.Fatal("a frame that nobody sent")
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("Read waits on a connection that is closed")
+		}
+	}
+}

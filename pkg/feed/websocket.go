@@ -38,13 +38,12 @@ type Frame struct {
 
 // Conn is a websocket client connection: one reader, any number of writers, pings by itself.
 type Conn struct {
-	ws    *websocket.Conn
-	cfg   WebsocketConfig
-	wmu   sync.Mutex
-	stop  context.CancelFunc
-	done  sync.WaitGroup
-	reads chan read
-	last  int // bytes of the message before
+	ws   *websocket.Conn
+	cfg  WebsocketConfig
+	wmu  sync.Mutex
+	stop context.CancelFunc
+	done sync.WaitGroup
+	last int // bytes of the message before
 }
 
 // Dial connects. A handshake answered with 401, 402 or 403 is Refused; a 429 is RetryAfter.
@@ -76,7 +75,7 @@ func Dial(ctx context.Context, cfg WebsocketConfig) (*Conn, error) {
 		return nil, err
 	}
 	pctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	c := &Conn{ws: ws, cfg: cfg, stop: stop, reads: make(chan read, ahead)}
+	c := &Conn{ws: ws, cfg: cfg, stop: stop}
 	ws.SetReadLimit(cfg.ReadLimit)
 	// A read deadline by pongs: a peer whose host is gone sends nothing, and TCP alone would tell us much later.
 	extend := func() {
@@ -96,8 +95,6 @@ func Dial(ctx context.Context, cfg WebsocketConfig) (*Conn, error) {
 		c.done.Add(1)
 		go c.pings(pctx)
 	}
-	c.done.Add(1)
-	go c.readAhead(pctx)
 	// Reads do not know ctx: closing the socket is what ends them.
 	c.done.Add(1)
 	go func() {
@@ -131,15 +128,9 @@ func (c *Conn) pings(ctx context.Context) {
 // Read waits for the next message. The error is of type *CloseError where the peer closed in good order, and carries ReasonTooLarge where
 // a message was over the limit. Read must not be called again after an error.
 func (c *Conn) Read(ctx context.Context) (Frame, error) {
-	var r read
-	select {
-	case r = <-c.reads:
-	case <-ctx.Done():
-		r.err = ctx.Err()
-	}
-	err := r.err
+	typ, data, err := c.next()
 	if err == nil {
-		return r.frame, nil
+		return Frame{Data: data, Binary: typ == websocket.BinaryMessage, Recv: time.Now().UTC()}, nil
 	}
 	if ctx.Err() != nil {
 		return Frame{}, fmt.Errorf("read from %s: %w", redact(c.cfg.URL), context.Cause(ctx))
@@ -178,33 +169,6 @@ func (c *Conn) next() (int, []byte, error) {
 			return typ, data, nil
 		case err != nil:
 			return typ, nil, err
-		}
-	}
-}
-
-// ahead are the frames that are read before they are asked for, so that a reader that is behind does not wait for the socket too. More would only hide
-// that it is behind.
-const ahead = 8
-
-// read is a message or the error that ended the connection.
-type read struct {
-	frame Frame
-	err   error
-}
-
-// readAhead reads until the connection ends, or c is closed.
-func (c *Conn) readAhead(ctx context.Context) {
-	defer c.done.Done()
-	for {
-		typ, data, err := c.next()
-		r := read{Frame{Data: data, Binary: typ == websocket.BinaryMessage, Recv: time.Now().UTC()}, err}
-		select {
-		case c.reads <- r:
-		case <-ctx.Done():
-			return
-		}
-		if err != nil {
-			return
 		}
 	}
 }

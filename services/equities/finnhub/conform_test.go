@@ -249,7 +249,7 @@ func TestTheKeyIsNotTold(t *testing.T) {
 	select {
 	case err = <-r.done:
 	case <-time.After(20 * time.Second):
-		t.Fatal("a bad key does not end the feed")
+		t.Fatalf("a bad key does not end the feed: %s", r.log.String())
 	}
 	dead := start(t, simulator(t, finnhub.Config{}), func(c *Config) { c.Key, c.StreamURL = secret, "ws://127.0.0.1:1" })
 	dead.log.wait(t, "feed lost")

@@ -78,7 +78,7 @@ func (u *Upstream) Stream(ctx context.Context, fs *feed.Session, e *engine.Engin
 		}
 	}()
 	if err := st.subscribe(e.Symbols()); err != nil {
-		return err
+		return st.lastWords(ctx, read, err)
 	}
 	accepted := time.NewTimer(acceptedAfter)
 	defer accepted.Stop()
@@ -100,6 +100,25 @@ func (u *Upstream) Stream(ctx context.Context, fs *feed.Session, e *engine.Engin
 		}
 		if err != nil {
 			return err
+		}
+	}
+}
+
+// lastWords of a venue that took no more: it may have said why and closed before we wrote, and a refusal must not be taken for a broken pipe.
+func (st *stream) lastWords(ctx context.Context, read <-chan readResult, werr error) error {
+	patience := time.NewTimer(acceptedAfter)
+	defer patience.Stop()
+	for {
+		select {
+		case r := <-read:
+			if r.err != nil {
+				return werr
+			}
+			if err := st.frame(ctx, r.frame); err != nil {
+				return err
+			}
+		case <-patience.C:
+			return werr
 		}
 	}
 }
