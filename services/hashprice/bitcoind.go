@@ -123,7 +123,7 @@ func (n *node) refuse(ctx context.Context, err error) error {
 		if err := n.f.Reject(ctx, bitcoindRPC+" "+bad.method, feed.ReasonOf(bad.err, feed.ReasonProtocol), bad, bad.body); err != nil {
 			return sinkError{err}
 		}
-		return fmt.Errorf("ask bitcoind: %s", bad) // not Malformed any more: another try may do
+		return fmt.Errorf("ask bitcoind: %s", bad.Error()) // not Malformed any more: another try may do
 	}
 	return err
 }

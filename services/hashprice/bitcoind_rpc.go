@@ -77,10 +77,9 @@ func (c *coreRPC) call(ctx context.Context, method string, decode func(raw []byt
 	})
 	var raw []byte
 	recv := time.Now().UTC()
-	switch {
-	case err == nil:
+	if err == nil {
 		raw, recv = resp.Body, resp.Recv
-	default:
+	} else {
 		se, ok := errors.AsType[*feed.StatusError](err)
 		if ok && se.Status == http.StatusUnauthorized && c.cfg.CookieFile != "" {
 			// Not for ever: the node may have been started again between our reading of the cookie and the call.

@@ -115,7 +115,9 @@ func TestOneRefusalDoesNotStopTheOthers(t *testing.T) {
 		}) > 3
 	})
 	cancel()
-	<-done // nil: ended by us
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
 }
 
 // A node that was started again has another cookie: that is no refusal.

@@ -206,7 +206,7 @@ func get[T any](ctx context.Context, r *reference, q feed.Request, from string, 
 			if err := r.f.Reject(ctx, from, m.Reason, m, nil); err != nil {
 				return none, sinkError{err}
 			}
-			return none, fmt.Errorf("ask %s: %s", r.name, m)
+			return none, fmt.Errorf("ask %s: %s", r.name, m.Error())
 		}
 		return none, err
 	}

@@ -245,7 +245,9 @@ func runService2(t *testing.T, cfg Config, mem *feedtest.Memory) {
 	go func() { done <- Run(ctx, cfg, feed.Deps{Sink: mem, History: mem}) }()
 	t.Cleanup(func() {
 		cancel()
-		<-done
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 	})
 }
 

@@ -17,10 +17,6 @@ import (
 // The prints, corrections and cancels are of one source and symbol, in the order of their stream. Bars come in no particular order, without
 // source, revision and receive time.
 func Build(prints []market.Trade, rules *Rules, cal session.Calendar, intervals []market.Interval) []market.Bar {
-	type dated struct {
-		date  session.Date
-		print buildPrint
-	}
 	byDate := map[session.Date][]buildPrint{}
 	for _, x := range resolve(prints, cal) {
 		s := cal.At(x.at)

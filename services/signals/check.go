@@ -111,7 +111,7 @@ func (e *engine) check(ctx context.Context, b *symbolBook, now time.Time) error 
 		}
 		ours, ok := b.told[k]
 		theirs := b.vendor[k]
-		if !ok || k.interval == dayLong && !(ours.final && theirs.final) || b.lost {
+		if !ok || k.interval == dayLong && (!ours.final || !theirs.final) || b.lost {
 			continue // asked for again when ours is told, or final
 		}
 		from, to := time.Unix(b.first(k), 0), time.Unix(b.end(k, e.cal), 0)

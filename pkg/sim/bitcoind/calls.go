@@ -98,7 +98,8 @@ func (s *Server) header(b chain.Block) any {
 // stats takes a height or a hash, and the names of the figures; without names it tells all.
 func (s *Server) stats(q request) (any, *rpcError) {
 	var height int64
-	b, e := chain.Block{}, param(q, 0, &height)
+	var b chain.Block
+	e := param(q, 0, &height)
 	if e == nil {
 		if tip := s.tip(); height < 0 || height > tip {
 			return nil, &rpcError{-8, fmt.Sprintf("Target block height %d after current tip %d", height, tip)}

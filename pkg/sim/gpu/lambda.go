@@ -29,7 +29,7 @@ func NewLambda(cfg Config) (*Server, error) {
 
 func (s *Server) lambda(w http.ResponseWriter, r *http.Request) {
 	user, _, basic := r.BasicAuth() // the key as user is taken too
-	if !s.bearer(r) && !(basic && user == s.cfg.APIKey) {
+	if !s.bearer(r) && (!basic || user != s.cfg.APIKey) {
 		answer(w, http.StatusUnauthorized, object{"error": object{
 			"code": "global/invalid-api-key", "message": "API key was invalid, expired, or deleted.", "suggestion": "Check your API key or create a new one, then try again.",
 		}})

@@ -2,6 +2,7 @@ package massive
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -113,7 +114,7 @@ func (s *socket) ends() int {
 	s.t.Helper()
 	for {
 		if _, _, err := s.ws.ReadMessage(); err != nil {
-			if ce, ok := err.(*websocket.CloseError); ok && ce.Code != websocket.CloseAbnormalClosure {
+			if ce, ok := errors.AsType[*websocket.CloseError](err); ok && ce.Code != websocket.CloseAbnormalClosure {
 				return ce.Code
 			}
 			return 0

@@ -41,8 +41,6 @@ const (
 	Quotes     Kind = "quotes"
 )
 
-var kinds = [...]Kind{DailyBars, MinuteBars, Trades, Quotes}
-
 // History says what can be read again.
 type History struct {
 	// Kinds that have a history.
