@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -100,6 +101,41 @@ func TestSimulatedSystem(t *testing.T) {
 				t.Errorf("%s: %v", l, err)
 			}
 		}
+	})
+
+	t.Run("history on demand, files, the ledger", func(t *testing.T) {
+		// What the service owes by itself, the command leaves to it.
+		until(t, 30*time.Second, "the service's own history", func() bool {
+			code, out, _ := run(t, 20*time.Second, "gaps", "--state", "open", "--json", "--data-dir", dir)
+			return code == 0 && strings.TrimSpace(out) == ""
+		})
+		code, out, errs := run(t, time.Minute, "backfill", "--from", "7m", "--symbols", "IREN", "--upstream", "sim-alpaca", "--json", "--data-dir", dir)
+		var filled struct {
+			Units, Done int
+			Rows        uint64
+		}
+		if code != 0 || json.Unmarshal([]byte(out), &filled) != nil || filled.Rows == 0 || filled.Done != filled.Units {
+			t.Errorf("backfill: code %d %s %s", code, out, errs)
+		}
+		file := filepath.Join(t.TempDir(), "prints.csv")
+		if err := os.WriteFile(file, []byte("time,symbol,price,size,id,exchange\n2026-11-20T15:00:00Z,IREN,49.1,100,1,V\n2026-11-20T15:00:01Z,IREN,49.2,abc,2,V\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, published := range []int{1, 0} { // once, and not again
+			code, out, errs = run(t, time.Minute, "import", file, "--source", "vendor-x", "--json", "--data-dir", dir)
+			var res struct {
+				Source    string
+				Published int
+			}
+			if code != 0 || json.Unmarshal([]byte(out), &res) != nil || res.Published != published || res.Source != "sim-vendor-x" {
+				t.Errorf("import: code %d %s %s", code, out, errs)
+			}
+		}
+		until(t, 20*time.Second, "the imported print, the ledger's lines", func() bool {
+			code, out, _ := run(t, 20*time.Second, "gaps", "--json", "--data-dir", dir)
+			return code == 0 && strings.Contains(out, `"reason":"backfill"`) && strings.Contains(out, "import prints.csv") &&
+				one(t, dir, "SELECT count() AS n FROM trades WHERE source = 'sim-vendor-x'") == "1"
+		})
 	})
 
 	t.Run("status and health", func(t *testing.T) {

@@ -28,7 +28,10 @@ type importCmd struct {
 // Run imports files. A file that was imported whole is skipped; one that was interrupted goes on.
 func (c *importCmd) Run(a *app) error {
 	opt := files.DefaultOptions()
-	opt.Source, opt.Symbol, opt.Interval, opt.Timezone, opt.Adjusted = c.Source, strings.ToUpper(c.Symbol), market.Interval(c.Interval), c.Timezone, c.Adjusted
+	opt.Source, opt.Symbol, opt.Timezone, opt.Adjusted = c.Source, strings.ToUpper(c.Symbol), c.Timezone, c.Adjusted
+	if c.Interval != "" {
+		opt.Interval = market.Interval(c.Interval)
+	}
 	opt.Layout = files.Layout(c.Layout)
 	b, cfg, err := a.attach()
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/run"
@@ -23,8 +24,13 @@ type simulators struct {
 
 func startSimulators(ctx context.Context, cfg *config, m mode, dir string, log *slog.Logger) (*simulators, error) {
 	c := sim.Config{Mode: sim.Generated, Seed: cfg.Sim.Seed, Rate: cfg.Sim.Rate, Steady: cfg.Sim.Steady, Logger: log.With("component", "sim")}
-	// The rate is that of what is subscribed to.
-	c.Symbols = cfg.Equities.Symbols
+	// The usual symbols are on the tape whatever is subscribed to, so that one can be added while it runs.
+	c.Symbols = slices.Clone(cfg.Equities.Symbols)
+	for _, symbol := range defaultConfig().Equities.Symbols {
+		if !slices.Contains(c.Symbols, symbol) {
+			c.Symbols = append(c.Symbols, symbol)
+		}
+	}
 	if m == modeRecorded {
 		c.Mode, c.Dir = sim.Recorded, dir
 	}
