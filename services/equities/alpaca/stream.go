@@ -57,6 +57,7 @@ func (u *Upstream) Stream(ctx context.Context, fs *feed.Session, e *engine.Engin
 	}()
 	defer func() {
 		stop()
+		conn.Close() // it is what ends a Read that waits
 		<-done
 	}()
 	for {
