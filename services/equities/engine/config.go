@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/pkg/session"
 )
 
@@ -31,7 +32,7 @@ func (b Backfill) Validate() error {
 		key  string
 		text string
 	}{{"daily_from", b.DailyFrom}, {"minute_from", b.MinuteFrom}, {"ticks_from", b.TicksFrom}} {
-		if _, err := fromTime(x.text, time.Now()); err != nil {
+		if _, err := run.ParseTime(x.text, time.Now()); err != nil {
 			return fmt.Errorf("%s: %w", x.key, err)
 		}
 	}
@@ -48,7 +49,7 @@ func (b Backfill) Validate() error {
 func (b Backfill) oldest(now time.Time) time.Time {
 	from := now
 	for _, text := range []string{b.DailyFrom, b.MinuteFrom, b.TicksFrom} {
-		if t, err := fromTime(text, now); err == nil && !t.IsZero() && t.Before(from) {
+		if t, err := run.ParseTime(text, now); err == nil && !t.IsZero() && t.Before(from) {
 			from = t
 		}
 	}
@@ -108,21 +109,4 @@ func CheckSymbols(symbols []string) error {
 		seen[s] = true
 	}
 	return nil
-}
-
-// fromTime reads a date, a time, or a duration before now; zero for an empty text.
-func fromTime(text string, now time.Time) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if t, err := time.Parse(time.RFC3339, text); err == nil {
-		return t.UTC(), nil
-	}
-	if d, err := session.ParseDate(text); err == nil {
-		return time.Date(d.Year, d.Month, d.Day, 0, 0, 0, 0, time.UTC), nil
-	}
-	if d, err := time.ParseDuration(text); err == nil && d >= 0 {
-		return now.Add(-d).UTC(), nil
-	}
-	return time.Time{}, fmt.Errorf("%.32q is neither a date (2026-11-01), a time (2026-11-01T09:30:00Z) nor a duration before now (720h)", text)
 }

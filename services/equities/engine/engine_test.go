@@ -15,6 +15,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/feed"
 	"github.com/hashpivot/hashpivot/pkg/feed/feedtest"
 	"github.com/hashpivot/hashpivot/pkg/market"
+	"github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/pkg/session"
 )
 
@@ -221,7 +222,7 @@ func TestBeginningsOfHistory(t *testing.T) {
 		"2026-11-01": time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC), "2026-11-01T09:30:00-05:00": time.Date(2026, 11, 1, 14, 30, 0, 0, time.UTC),
 		"24h": time.Date(2026, 11, 21, 0, 0, 0, 0, time.UTC), "": {},
 	} {
-		if got, err := fromTime(text, time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)); err != nil || !got.Equal(want) {
+		if got, err := run.ParseTime(text, time.Date(2026, 11, 22, 0, 0, 0, 0, time.UTC)); err != nil || !got.Equal(want) {
 			t.Errorf("%q is %s, %v, want %s", text, got, err, want)
 		}
 	}

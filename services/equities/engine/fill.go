@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashpivot/hashpivot/pkg/feed"
 	"github.com/hashpivot/hashpivot/pkg/market"
+	"github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/pkg/session"
 )
 
@@ -136,9 +137,9 @@ func (e *Engine) fetchAll(ctx context.Context, x job, from, to time.Time, count 
 	var daily, minute, ticks time.Time
 	if x.gap.Reason == reasonHistory {
 		// What is configured now, not when the line was written. Validate has read these.
-		daily, _ = fromTime(e.cfg.Backfill.DailyFrom, now)
-		minute, _ = fromTime(e.cfg.Backfill.MinuteFrom, now)
-		ticks, _ = fromTime(e.cfg.Backfill.TicksFrom, now)
+		daily, _ = run.ParseTime(e.cfg.Backfill.DailyFrom, now)
+		minute, _ = run.ParseTime(e.cfg.Backfill.MinuteFrom, now)
+		ticks, _ = run.ParseTime(e.cfg.Backfill.TicksFrom, now)
 	} else {
 		margin := holeMargin
 		if x.gap.Reason == reasonRestart {
