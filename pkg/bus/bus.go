@@ -163,7 +163,7 @@ func (b *Bus) Replay(ctx context.Context, stream market.Stream, source string, s
 		// What does not decode gives no events: the lander dead-letters it, and there is nothing to restore from it.
 		events, _ := wire.Decode(stream, m.Data)
 		for i, ev := range events {
-			if ev.GetMeta().Source != source {
+			if source != "" && ev.GetMeta().Source != source {
 				continue
 			}
 			if err := fn(ev, market.Place{Stream: stream, Seq: m.Seq, Idx: uint32(i), StreamTime: m.Time}); err != nil {

@@ -41,7 +41,7 @@ type Sink interface {
 type History interface {
 	// Replay calls fn for each event of source in stream that was stored since the time (zero: from the beginning), oldest first,
 	// up to the end of the stream as it stands at the call. tokens, if any are given, select by subject: they are the tokens behind the
-	// kind (market.Event.Tokens), "*" for any.
+	// kind (market.Event.Tokens), "*" for any; an empty source, of a stream whose subjects do not name it, is every source.
 	Replay(ctx context.Context, stream market.Stream, source string, since time.Time, fn func(market.Event, market.Place) error, tokens ...string) error
 }
 

@@ -84,7 +84,7 @@ func (m *Memory) Replay(_ context.Context, stream market.Stream, source string, 
 	events, stored := slices.Clone(m.events), slices.Clone(m.stored)
 	m.mu.Unlock()
 	for i, ev := range events {
-		if ev.Stream() != stream || ev.GetMeta().Source != source || stored[i].Before(since) {
+		if ev.Stream() != stream || source != "" && ev.GetMeta().Source != source || stored[i].Before(since) {
 			continue
 		}
 		if _, rest := ev.Tokens(); len(tokens) > 0 && !slices.EqualFunc(tokens, rest, func(want, have string) bool { return want == "*" || want == have }) {
