@@ -150,8 +150,17 @@ func (o *object) float(name string, v float64) {
 func (o *object) dec(name string, v market.Decimal) {
 	if !v.IsZero() {
 		o.key(name)
-		o.b = append(append(append(o.b, '"'), v.Trim(0).String()...), '"')
+		o.b = append(appendDecimal(append(o.b, '"'), v), '"')
 	}
+}
+
+// appendDecimal appends v without trailing zeros.
+func appendDecimal(b []byte, v market.Decimal) []byte {
+	text, err := v.Trim(0).AppendText(b)
+	if err != nil { // no decimal is unwritable
+		return b
+	}
+	return text
 }
 
 // time writes nanoseconds as far as there are any; the zero time is not given.

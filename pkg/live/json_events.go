@@ -173,7 +173,7 @@ func (o *object) rate(e *market.Rate) {
 	}
 	o.each("constituent_providers", e, func(c *market.Constituent) { o.b = appendString(o.b, c.Provider) })
 	o.each("constituent_usd_per_gpu_hour", e, func(c *market.Constituent) {
-		o.b = append(append(append(o.b, '"'), c.USDPerGPUHour.Trim(0).String()...), '"')
+		o.b = append(appendDecimal(append(o.b, '"'), c.USDPerGPUHour), '"')
 	})
 	o.each("constituent_gpus", e, func(c *market.Constituent) { o.b = strconv.AppendUint(o.b, uint64(c.GPUs), 10) })
 	o.each("constituent_offers", e, func(c *market.Constituent) { o.b = strconv.AppendUint(o.b, uint64(c.Offers), 10) })
