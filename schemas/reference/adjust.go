@@ -3,10 +3,8 @@ package reference
 import (
 	"cmp"
 	"fmt"
-	"hash/fnv"
 	"math/big"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -103,73 +101,9 @@ func Statements(instruments []Instrument, actions []Action) ([]string, error) {
 		ad = append(ad, row(text(a.Symbol), day(a.From, first), day(a.To, last), day(a.AsOfFrom, first), day(a.AsOf, last),
 			factor(a.Split), factor(a.Total), factor(new(big.Rat).Inv(a.Split))))
 	}
-	var out []string
-	for _, t := range []struct {
-		table, columns string
-		rows           []string
-	}{
-		{"instruments", "id, symbol, name, listing, tape, from_date, to_date, exact, source", in},
-		{"corporate_actions", "symbol, kind, ex_date, shares_new, shares_old, amount_usd, prior_close_usd, price_factor, source", ac},
-		{"adjustment_factors", "symbol, from_date, to_date, as_of_from, as_of_to, split_factor, total_factor, volume_factor", ad},
-	} {
-		if len(t.rows) == 0 {
-			return nil, fmt.Errorf("fill table %s: there are no rows, and an empty version could not be told from none", t.table)
-		}
-		h := fnv.New64a()
-		_, _ = h.Write([]byte(strings.Join(t.rows, "\n")))
-		version := fmt.Sprintf("%016x", h.Sum64())
-		parts := make([]string, strings.Count(t.columns, ",")+1)
-		for i := range parts {
-			parts[i] = fmt.Sprintf("x.%d", i+1)
-		}
-		out = append(out, fmt.Sprintf("INSERT INTO %s (%s, version, loaded_at) SELECT %s, '%s', now64(9) FROM (SELECT arrayJoin([%s]) AS x) "+
-			"WHERE (SELECT argMax(version, loaded_at) FROM %s) != '%s'",
-			t.table, t.columns, strings.Join(parts, ", "), version, strings.Join(t.rows, ", "), t.table, version))
-	}
-	return out, nil
-}
-
-// Facts are the Statements of the embedded instruments and actions.
-func Facts() ([]string, error) {
-	instruments, err := LoadInstruments()
-	if err != nil {
-		return nil, err
-	}
-	actions, err := LoadActions()
-	if err != nil {
-		return nil, err
-	}
-	return Statements(instruments, actions)
-}
-
-// The bounds of an open-ended span of dates, which a Date can hold.
-const (
-	first = "1970-01-01"
-	last  = "2149-06-06"
-)
-
-func row(values ...string) string { return "(" + strings.Join(values, ", ") + ")" }
-
-// text is a string literal.
-func text(s string) string {
-	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`, "\n", `\n`).Replace(s) + "'"
-}
-
-func day(t time.Time, open string) string {
-	if !t.IsZero() {
-		open = t.UTC().Format(time.DateOnly)
-	}
-	return "toDate('" + open + "')"
-}
-
-// number is a decimal literal; an absent one is 0.
-func number(s string, scale int) string {
-	if s == "" {
-		s = "0"
-	}
-	return fmt.Sprintf("toDecimal128('%s', %d)", s, scale)
-}
-
-func factor(r *big.Rat) string {
-	return fmt.Sprintf("toDecimal256('%s', %d)", r.FloatString(FactorScale), FactorScale)
+	return fill(
+		filling{"instruments", "id, symbol, name, listing, tape, from_date, to_date, exact, source", in},
+		filling{"corporate_actions", "symbol, kind, ex_date, shares_new, shares_old, amount_usd, prior_close_usd, price_factor, source", ac},
+		filling{"adjustment_factors", "symbol, from_date, to_date, as_of_from, as_of_to, split_factor, total_factor, volume_factor", ad},
+	)
 }

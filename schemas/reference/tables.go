@@ -1,0 +1,110 @@
+package reference
+
+import (
+	"fmt"
+	"hash/fnv"
+	"math/big"
+	"strings"
+	"time"
+)
+
+// Facts are the statements that fill the reference tables with all embedded facts. Each is idempotent.
+func Facts() ([]string, error) {
+	instruments, err := LoadInstruments()
+	if err != nil {
+		return nil, err
+	}
+	actions, err := LoadActions()
+	if err != nil {
+		return nil, err
+	}
+	out, err := Statements(instruments, actions)
+	if err != nil {
+		return nil, err
+	}
+	power, err := LoadPower()
+	if err != nil {
+		return nil, err
+	}
+	contracts, events, err := LoadContracts()
+	if err != nil {
+		return nil, err
+	}
+	more, err := fill(
+		filling{"asic_machines", "machine, th_per_s, j_per_th, at, confirmed, source", power.machineRows()},
+		filling{"gpu_systems", "system, gpu, gpus, kw, reference, at, confirmed, source", power.systemRows()},
+		filling{"reference_levels", "kind, name, from_date, value, at, confirmed, source", power.levelRows()},
+		filling{"ai_contracts", "symbol, counterparty, kind, signed, exact, mw, gpus, value_usd, years, title, at, confirmed, source", contractRows(contracts)},
+		filling{"market_events", "date, symbol, kind, exact, title, at, confirmed, source", eventRows(events)},
+	)
+	return append(out, more...), err
+}
+
+// filling is a table with rows as tuples of literals.
+type filling struct {
+	table, columns string
+	rows           []string
+}
+
+// fill makes one statement a table. Facts that are the table's newest version already are not inserted again, whoever runs it and however often.
+func fill(tables ...filling) ([]string, error) {
+	var out []string
+	for _, t := range tables {
+		if len(t.rows) == 0 {
+			return nil, fmt.Errorf("fill table %s: there are no rows, and an empty version could not be told from none", t.table)
+		}
+		v := version(t.rows)
+		parts := make([]string, strings.Count(t.columns, ",")+1)
+		for i := range parts {
+			parts[i] = fmt.Sprintf("x.%d", i+1)
+		}
+		out = append(out, fmt.Sprintf("INSERT INTO %s (%s, version, loaded_at) SELECT %s, '%s', now64(9) FROM (SELECT arrayJoin([%s]) AS x) "+
+			"WHERE (SELECT argMax(version, loaded_at) FROM %s) != '%s'",
+			t.table, t.columns, strings.Join(parts, ", "), v, strings.Join(t.rows, ", "), t.table, v))
+	}
+	return out, nil
+}
+
+// version is the hash of rows.
+func version(lists ...[]string) string {
+	h := fnv.New64a()
+	for i, rows := range lists {
+		if i > 0 {
+			_, _ = h.Write([]byte{0})
+		}
+		_, _ = h.Write([]byte(strings.Join(rows, "\n")))
+	}
+	return fmt.Sprintf("%016x", h.Sum64())
+}
+
+// The bounds of an open-ended span of dates, which a Date can hold.
+const (
+	first = "1970-01-01"
+	last  = "2149-06-06"
+)
+
+func row(values ...string) string { return "(" + strings.Join(values, ", ") + ")" }
+
+// text is a string literal.
+func text(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`, "\n", `\n`).Replace(s) + "'"
+}
+
+func day(t time.Time, open string) string {
+	if !t.IsZero() {
+		open = t.UTC().Format(time.DateOnly)
+	}
+	return "toDate('" + open + "')"
+}
+
+// number is a decimal literal; an absent one is 0.
+func number(s string, scale int) string {
+	if s == "" {
+		s = "0"
+	}
+	return fmt.Sprintf("toDecimal128('%s', %d)", s, scale)
+}
+
+func factor(r *big.Rat) string {
+	return fmt.Sprintf("toDecimal256('%s', %d)", r.FloatString(FactorScale), FactorScale)
+}
