@@ -157,7 +157,7 @@ func (s *Store) newEventReader(q EventQuery, fn func(market.Event, market.Place)
 	if r.busy() {
 		r.span = busySpan
 	}
-	lo, hi := int64(minSeconds)*1e9, int64(maxSeconds)*1e9
+	lo, hi := int64(minSeconds)*1e9, int64(maxSeconds+1)*1e9-1
 	if !q.From.IsZero() {
 		lo = max(lo, clampNs(q.From))
 	}
@@ -176,14 +176,14 @@ func (s *Store) newEventReader(q EventQuery, fn func(market.Event, market.Place)
 	return r, nil
 }
 
-// clampNs is t in nanoseconds since 1970, within what a table can hold.
+// clampNs is t in nanoseconds since 1970, or the bound of what is stored that it lies beyond; the upper one is exclusive.
 func clampNs(t time.Time) int64 {
 	s := t.Unix()
 	if s < minSeconds {
 		return minSeconds * 1e9
 	}
 	if s > maxSeconds {
-		return maxSeconds * 1e9
+		return (maxSeconds + 1) * 1e9
 	}
 	return s*1e9 + int64(t.Nanosecond())
 }

@@ -189,7 +189,7 @@ func quote(s string) string {
 	return string(append(b, '\''))
 }
 
-// timeLiteral writes a time, cut to what a table can hold.
+// timeLiteral writes a time; what lies beyond the bounds of stored ones is such a bound.
 func timeLiteral(t time.Time) string { return nsLiteral(clampNs(t)) }
 
 func nsLiteral(ns int64) string {
