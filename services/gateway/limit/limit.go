@@ -1,0 +1,236 @@
+package limit
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+	"golang.org/x/time/rate"
+
+	"github.com/hashpivot/hashpivot/pkg/live"
+)
+
+// Limiter counts for one gateway.
+type Limiter struct {
+	cfg     Config
+	refused func(whose, what string)
+	open    atomic.Int64
+
+	mu   sync.Mutex
+	busy map[string]*account // those that a lease or a call holds
+	idle *simplelru.LRU[string, *account]
+}
+
+// New makes a limiter. refused, if not nil, is called with whose (gateway, connection, address, subject) limit of what (connections,
+// connects, subscriptions, subscribes, requests) refused something.
+func New(cfg Config, refused func(whose, what string)) (*Limiter, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	idle, err := simplelru.NewLRU[string, *account](cfg.Remembered, nil)
+	if err != nil {
+		return nil, err
+	}
+	if refused == nil {
+		refused = func(string, string) {}
+	}
+	return &Limiter{cfg: cfg, refused: refused, busy: map[string]*account{}, idle: idle}, nil
+}
+
+// Connections that are open now.
+func (l *Limiter) Connections() int { return int(l.open.Load()) }
+
+// The owners of accounts.
+const (
+	gateway    = "gateway"
+	connection = "connection"
+	address    = "address"
+	subject    = "subject"
+)
+
+// account is what is counted for one address or subject.
+type account struct {
+	whose  string
+	key    string
+	holds  int // Limiter.mu
+	counts [2]counter
+	// Buckets lock themselves.
+	connects, requests, bytes *rate.Limiter
+}
+
+// Indexes of account.counts.
+const (
+	connections = iota
+	subscriptions
+)
+
+var countNames = [...]string{"connections", "subscriptions"}
+
+// counter counts up to a bound.
+type counter struct {
+	n    atomic.Int64
+	most int64
+}
+
+// take adds n unless that goes beyond the bound, or beyond a lower one that is given (0: none).
+func (c *counter) take(n, lower int64) bool {
+	most := c.most
+	if lower > 0 {
+		most = min(most, lower)
+	}
+	for {
+		now := c.n.Load()
+		if now+n > most {
+			return false
+		}
+		if c.n.CompareAndSwap(now, now+n) {
+			return true
+		}
+	}
+}
+
+func (c *counter) give(n int64) { c.n.Add(-n) }
+
+// hold finds or makes the account, and keeps it until release.
+func (l *Limiter) hold(whose, key string) *account {
+	id := whose + " " + key
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.busy[id]
+	if a == nil {
+		if old, ok := l.idle.Peek(id); ok {
+			l.idle.Remove(id)
+			a = old
+		} else {
+			a = l.account(whose, id)
+		}
+		l.busy[id] = a
+	}
+	a.holds++
+	return a
+}
+
+// release lets the account be forgotten once nobody holds it.
+func (l *Limiter) release(a *account) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if a.holds--; a.holds == 0 {
+		delete(l.busy, a.key)
+		l.idle.Add(a.key, a)
+	}
+}
+
+func (l *Limiter) account(whose, id string) *account {
+	a := &account{whose: whose, key: id}
+	c := l.cfg
+	if whose == address {
+		a.counts[connections].most, a.counts[subscriptions].most = int64(c.AddressConnections), int64(c.AddressSubscriptions)
+		a.connects = rate.NewLimiter(rate.Limit(c.AddressConnects), c.AddressConnectBurst)
+		a.requests = rate.NewLimiter(rate.Limit(c.AddressRequests), c.AddressRequestBurst)
+	} else {
+		a.counts[connections].most, a.counts[subscriptions].most = int64(c.SubjectConnections), int64(c.SubjectSubscriptions)
+		a.requests = rate.NewLimiter(rate.Limit(c.SubjectRequests), c.SubjectRequestBurst)
+	}
+	if c.HistoryBytes > 0 {
+		a.bytes = rate.NewLimiter(rate.Limit(c.HistoryBytes), c.HistoryBytes)
+	}
+	return a
+}
+
+// addressKey is the address as limits count it. All that have none are one.
+func addressKey(addr netip.Addr) string {
+	addr = addr.Unmap().WithZone("")
+	if addr.Is6() {
+		p, _ := addr.Prefix(64) // of an IPv6 address: never fails
+		return p.String()
+	}
+	return addr.String()
+}
+
+// refuse counts and says what was too much.
+func (l *Limiter) refuse(whose, what, format string, args ...any) error {
+	l.refused(whose, what)
+	return live.Errorf(live.CodeTooMany, format, args...)
+}
+
+// HTTP is nil if one more HTTP request may be answered. subject is a grant's Identity.
+func (l *Limiter) HTTP(addr netip.Addr, identity string) error {
+	a := l.hold(address, addressKey(addr))
+	defer l.release(a)
+	if err := l.request(a); err != nil || identity == "" {
+		return err
+	}
+	s := l.hold(subject, identity)
+	defer l.release(s)
+	return l.request(s)
+}
+
+func (l *Limiter) request(a *account) error {
+	if a.requests.Allow() {
+		return nil
+	}
+	return l.refuse(a.whose, "requests", "this %s sends more than %v requests a second; slow down", a.whose, float64(a.requests.Limit()))
+}
+
+// Flow is the pace of history to one client over HTTP; Close it after.
+func (l *Limiter) Flow(addr netip.Addr, identity string) *Flow {
+	f := &Flow{l: l, accounts: []*account{l.hold(address, addressKey(addr))}}
+	if identity != "" {
+		f.accounts = append(f.accounts, l.hold(subject, identity))
+	}
+	return f
+}
+
+// Flow paces bytes.
+type Flow struct {
+	l        *Limiter
+	accounts []*account
+	once     sync.Once
+}
+
+// Wait until n bytes more may be sent.
+func (f *Flow) Wait(ctx context.Context, n int) error { return wait(ctx, n, f.accounts...) }
+
+// Close lets go of the accounts. It may be called again.
+func (f *Flow) Close() {
+	f.once.Do(func() {
+		for _, a := range f.accounts {
+			f.l.release(a)
+		}
+	})
+}
+
+func wait(ctx context.Context, n int, accounts ...*account) error {
+	for _, a := range accounts {
+		if a == nil || a.bytes == nil {
+			continue
+		}
+		for left := n; left > 0; {
+			part := min(left, a.bytes.Burst())
+			if err := a.bytes.WaitN(ctx, part); err != nil {
+				return errors.Join(ctx.Err(), err)
+			}
+			left -= part
+		}
+	}
+	return ctx.Err()
+}
+
+// flood is a refusal to one that was refused too often.
+type flood struct{ err error }
+
+func (f *flood) Error() string { return f.err.Error() }
+func (f *flood) Unwrap() error { return f.err }
+
+// Flood reports whether the connection went on after it had been told: close it with live.CloseTooMany.
+func Flood(err error) bool {
+	var f *flood
+	return errors.As(err, &f)
+}
+
+// strikes forgive one refusal a second.
+func strikes(n int) *rate.Limiter { return rate.NewLimiter(rate.Every(time.Second), n) }
