@@ -274,3 +274,34 @@ func TestMintRefuses(t *testing.T) {
 	c.Keys["ed"] = auth.Key{Algorithm: auth.EdDSA, File: publicFile}
 	f(verifier(t, c), "no key can sign", auth.Order{Subject: "desk", Scope: []string{"*:*"}, TTL: time.Hour})
 }
+
+// TestConfigIsLoadedAndPrinted goes through the layers that an operator uses: keys are a map, and their secrets must not print.
+func TestConfigIsLoadedAndPrinted(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "hashpivot.yaml")
+	text := "auth:\n  sign_with: main\n  anonymous_scope: [\"trades:CORZ,IREN\", \"bars:*\"]\n  keys:\n    main: {algorithm: HS256, secret: \"" + secret + "\"}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := struct {
+		Auth auth.Config `koanf:"auth"`
+	}{auth.DefaultConfig()}
+	err := run.Load(&c, run.Source{
+		File: file, Environ: []string{"HASHPIVOT_AUTH__KEYS__OLD__SECRET=" + otherSecret},
+		Set: []string{"auth.keys.old.algorithm=HS256", "auth.max_ttl=1h", "auth.origins=https://a.example.com,https://b.example.com"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Auth.Keys["main"].Secret != secret || c.Auth.Keys["old"].Secret != otherSecret || c.Auth.MaxTTL != time.Hour || len(c.Auth.Origins) != 2 ||
+		len(c.Auth.AnonymousScope) != 2 || c.Auth.Audience != "hashpivot" {
+		t.Errorf("got %+v", c.Auth)
+	}
+	verifier(t, c.Auth)
+	printed, err := run.Print(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(printed), "of the tests") || !strings.Contains(string(printed), "****") || strings.Contains(string(printed), "listen") {
+		t.Errorf("printed:\n%s", printed)
+	}
+}
