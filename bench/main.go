@@ -40,6 +40,7 @@ var benchmarks = []struct {
 	{"ingest_many", ingestMany},
 	{"landing", landing},
 	{"latency", latency},
+	{"fanout", fanout},
 }
 
 func main() {

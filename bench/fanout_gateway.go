@@ -1,0 +1,7 @@
+package main
+
+// Symbols of the trades channel.
+const (
+	gatewayCommon = "CORZ"
+	gatewayFlood  = "FLOOD"
+)
