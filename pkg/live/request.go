@@ -84,20 +84,32 @@ var fields = map[string]string{
 	OpPing:         "|",
 }
 
+// Close codes of the websocket's own that requests can earn.
+const (
+	CloseNotUTF8 = 1007
+	CloseTooBig  = 1009
+)
+
 // malformed is a request that is none: the connection is closed over it.
-type malformed struct{ err *Error }
+type malformed struct {
+	close int
+	err   *Error
+}
 
 func (m *malformed) Error() string { return m.err.Error() }
 func (m *malformed) Unwrap() error { return m.err }
 
-// Malformed reports whether err is about bytes that are no request at all (CloseMalformed), not about what a request asks for.
-func Malformed(err error) bool {
+// Malformed is the code to close with where err is about bytes that are no request at all, not about what a request asks for; else 0.
+func Malformed(err error) (code int) {
 	var m *malformed
-	return errors.As(err, &m)
+	if errors.As(err, &m) {
+		return m.close
+	}
+	return 0
 }
 
-func malformedf(format string, args ...any) error {
-	return &malformed{Errorf(CodeBadRequest, format, args...)}
+func malformedf(code int, format string, args ...any) error {
+	return &malformed{code, Errorf(CodeBadRequest, format, args...)}
 }
 
 // ParseRequest reads a request strictly: each field must be known, of its type, there once, and belong to the operation. Every error is an
@@ -220,20 +232,20 @@ func unknownField(name string) error {
 // wellFormed holds that data is one JSON object of bounded size and depth, before anything is allocated for it.
 func wellFormed(data []byte) error {
 	if len(data) > MaxRequestBytes {
-		return malformedf("the request has %d bytes; at most %d are read", len(data), MaxRequestBytes)
+		return malformedf(CloseTooBig, "the request has %d bytes; at most %d are read", len(data), MaxRequestBytes)
 	}
 	if !utf8.Valid(data) {
-		return malformedf("the request is no UTF-8")
+		return malformedf(CloseNotUTF8, "the request is no UTF-8")
 	}
 	if depth(data) > MaxRequestDepth {
-		return malformedf("the request is nested deeper than %d levels", MaxRequestDepth)
+		return malformedf(CloseMalformed, "the request is nested deeper than %d levels", MaxRequestDepth)
 	}
 	var whole json.RawMessage
 	if err := json.Unmarshal(data, &whole); err != nil {
-		return malformedf("the request is no JSON: %s", err)
+		return malformedf(CloseMalformed, "the request is no JSON: %s", err)
 	}
 	if i := slices.IndexFunc(data, func(c byte) bool { return !strings.ContainsRune(" \t\r\n", rune(c)) }); data[i] != '{' {
-		return malformedf("the request is no JSON object")
+		return malformedf(CloseMalformed, "the request is no JSON object")
 	}
 	return nil
 }

@@ -25,7 +25,7 @@ func eachField(data []byte, where string, f func(name string, value json.RawMess
 		name, ok := key.(string)
 		var value json.RawMessage
 		if e != nil || !ok || dec.Decode(&value) != nil {
-			return malformedf("%s is no JSON", where)
+			return malformedf(CloseMalformed, "%s is no JSON", where)
 		}
 		if seen[name] {
 			if err == nil {

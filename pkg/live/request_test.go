@@ -52,10 +52,11 @@ func TestParseRequest(t *testing.T) {
 }
 
 func TestParseRequestRefusesBytesThatAreNoRequest(t *testing.T) {
+	code := live.CloseMalformed
 	f := func(text, sentence string) {
 		t.Helper()
 		r, err := live.ParseRequest([]byte(text))
-		if r == nil || !live.Malformed(err) || live.AsError(err).Code != live.CodeBadRequest || !strings.Contains(err.Error(), sentence) {
+		if r == nil || live.Malformed(err) != code || live.AsError(err).Code != live.CodeBadRequest || !strings.Contains(err.Error(), sentence) {
 			t.Errorf("%.80q: got %v, %v, want malformed: %s", text, r, err, sentence)
 		}
 	}
@@ -69,18 +70,20 @@ func TestParseRequestRefusesBytesThatAreNoRequest(t *testing.T) {
 	f(`{"op":"ping"} x`, "after top-level value")
 	f(`{"op":NaN}`, "invalid character")
 	f(`{"op":"ping",}`, "invalid character")
-	f("{\"op\":\"pi\xffng\"}", "no UTF-8")
-	f(`{"op":"`+strings.Repeat("x", live.MaxRequestBytes)+`"}`, "at most 65536")
 	f(`{"op":"ping","x":`+strings.Repeat("[", 8)+strings.Repeat("]", 8)+`}`, "deeper than 8")
 	f(strings.Repeat(`{"a":`, 10_000), "deeper than 8")
 	f(strings.Repeat("]", 60_000), "invalid character")
+	code = live.CloseNotUTF8
+	f("{\"op\":\"pi\xffng\"}", "no UTF-8")
+	code = live.CloseTooBig
+	f(`{"op":"`+strings.Repeat("x", live.MaxRequestBytes)+`"}`, "at most 65536")
 }
 
 func TestParseRequestRefuses(t *testing.T) {
 	f := func(text, code, sentence string) {
 		t.Helper()
 		r, err := live.ParseRequest([]byte(text))
-		if err == nil || live.Malformed(err) || live.AsError(err).Code != code || !strings.Contains(err.Error(), sentence) {
+		if err == nil || live.Malformed(err) != 0 || live.AsError(err).Code != code || !strings.Contains(err.Error(), sentence) {
 			t.Errorf("%s: got %v, want %s: %s", text, err, code, sentence)
 		}
 		if r.ID != "7" {
