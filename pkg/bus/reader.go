@@ -43,6 +43,7 @@ type scanFrom struct {
 	filter  []string
 	headers bool // headers only
 	newOnly bool
+	latest  bool // the last message of each subject
 }
 
 // Read opens a reader of stream at the sequence (1 is the beginning).
@@ -66,6 +67,8 @@ func (b *Bus) reader(ctx context.Context, stream market.Stream, from scanFrom) (
 		MaxResetAttempts: -1,
 	}
 	switch {
+	case from.latest:
+		latestOf(&cfg)
 	case from.newOnly:
 		cfg.DeliverPolicy = jetstream.DeliverNewPolicy
 	case from.seq > 1:

@@ -31,39 +31,20 @@ type DataFrame struct {
 	Skipped  []Skipped
 }
 
-// Field numbers of schemas/proto/hashpivot/live/v1. The frame is walked by hand because the batches in it stay bytes: package wire reads those.
+// Fields of hashpivot.live.v1.DataFrame and Skipped. The frame is walked by hand because the batches in it stay bytes: package wire reads those.
 const (
 	frameSub, frameMessages, frameSkipped, frameSnapshot, framePosition = 1, 2, 3, 4, 5
-	messageSeq, messageIdx, messageStreamTime                           = 1, 2, 3
 	skippedSymbol, skippedCount, skippedFrom, skippedTo                 = 1, 2, 3, 4
 )
 
-// batchStream tells the stream by the field that holds the batch.
-func batchStream(n protowire.Number) market.Stream {
-	switch n {
-	case 10:
-		return market.Trades
-	case 11:
-		return market.Quotes
-	case 12:
-		return market.Bars
-	case 13:
-		return market.Halts
-	case 14:
-		return market.Network
-	case 15:
-		return market.Hashprices
-	case 16:
-		return market.Offers
-	case 17:
-		return market.Rates
-	case 18:
-		return market.Signals
-	case 19:
-		return market.Feeds
+// batchStreams are the streams by the field that holds their batch.
+var batchStreams = func() map[protowire.Number]market.Stream {
+	streams := map[protowire.Number]market.Stream{}
+	for stream, field := range batchFields {
+		streams[field] = stream
 	}
-	return ""
-}
+	return streams
+}()
 
 // DecodeDataFrame reads a binary frame. Events may share memory with data, which must not be changed afterwards.
 func DecodeDataFrame(data []byte) (DataFrame, error) {
@@ -108,18 +89,18 @@ func decodeMessage(v value) (Message, error) {
 	err = walk(body, func(n protowire.Number, v value) (err error) {
 		var u uint64
 		switch n {
-		case messageSeq:
+		case fieldSeq:
 			m.Place.Seq, err = v.varint()
-		case messageIdx:
+		case fieldIdx:
 			if u, err = v.varint(); err == nil && u >= Whole {
 				err = fmt.Errorf("index %d is no event's", u)
 			}
 			m.Place.Idx = uint32(min(u, math.MaxUint32))
-		case messageStreamTime:
+		case fieldStreamTime:
 			u, err = v.fixed64()
 			streamTime = int64(u)
 		default:
-			if stream := batchStream(n); stream != "" {
+			if stream, ok := batchStreams[n]; ok {
 				err = m.batch(stream, v)
 			}
 		}

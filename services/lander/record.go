@@ -15,10 +15,7 @@ import (
 
 // Record is what JetStream remembers of a lander: the range that is being landed, or was landed last.
 type Record struct {
-	// Created is when the stream was created, Unix ns: sequences of another life of it mean other messages.
-	Created int64  `json:"created"`
-	First   uint64 `json:"first"`
-	Last    uint64 `json:"last"`
+	bus.Landing
 	// Owner and Written make a record unique to its writer, which compare-and-swap needs when an answer is lost.
 	Owner   string    `json:"owner"`
 	Written time.Time `json:"written"`
@@ -29,11 +26,9 @@ func (r Record) Token(stream market.Stream) string {
 	return fmt.Sprintf("%s@%d:%d-%d", stream, r.Created, r.First, r.Last)
 }
 
-func recordKey(stream market.Stream) string { return "lander." + string(stream) }
-
 // LoadRecord reads a stream's record; ok is false if there is none yet.
 func LoadRecord(ctx context.Context, b *bus.Bus, stream market.Stream) (rec Record, rev uint64, ok bool, _ error) {
-	data, rev, err := b.Cell(recordKey(stream)).Get(ctx)
+	data, rev, err := b.Cell(bus.LandingKey(stream)).Get(ctx)
 	if err != nil || rev == 0 {
 		return Record{}, 0, false, err
 	}
@@ -51,12 +46,12 @@ type ledger struct {
 }
 
 func newLedger(b *bus.Bus, stream market.Stream) *ledger {
-	return &ledger{cell: b.Cell(recordKey(stream)), owner: nuid.Next()}
+	return &ledger{cell: b.Cell(bus.LandingKey(stream)), owner: nuid.Next()}
 }
 
 // next makes the record of a range. It is made once for all tries to write it: a try whose answer was lost is recognised by its value.
 func (l *ledger) next(created int64, first, last uint64) Record {
-	return Record{Created: created, First: first, Last: last, Owner: l.owner, Written: time.Now().UTC()}
+	return Record{Landing: bus.Landing{Created: created, First: first, Last: last}, Owner: l.owner, Written: time.Now().UTC()}
 }
 
 // move writes the record down. ErrFenced if the one before it is no longer ours.

@@ -98,7 +98,7 @@ func (w *worker) tryTakeOver(ctx context.Context) (next uint64, _ error) {
 			return 0, fmt.Errorf("%w: ClickHouse has rows of %s up to sequence %d, but JetStream has no record of landing them; point at the NATS that they came from, or use a new database",
 				ErrNewLife, w.stream, top)
 		}
-		rec = Record{Created: w.created, First: max(info.FirstSeq, 1), Last: max(info.FirstSeq, 1) - 1}
+		rec = Record{Landing: bus.Landing{Created: w.created, First: max(info.FirstSeq, 1), Last: max(info.FirstSeq, 1) - 1}}
 	}
 	if rec.Created != w.created {
 		return 0, fmt.Errorf("%w: stream %s was created at %s, but the record of landing it is of one created at %s; use a new database for the new stream",

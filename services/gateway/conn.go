@@ -1,0 +1,94 @@
+package gateway
+
+import (
+	"errors"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// listener hands out connections that the gateway can take over.
+type listener struct{ net.Listener }
+
+func (l listener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		_ = c.Close()
+		return nil, errors.New("the gateway listens on TCP only")
+	}
+	return &conn{TCPConn: tcp}, nil
+}
+
+// conn is a TCP connection whose writes, once it has a client, go through the client's queue: pongs and closes that the websocket library writes
+// then never fall into the middle of another frame.
+type conn struct {
+	*net.TCPConn
+	client atomic.Pointer[client]
+}
+
+// Write implements net.Conn.
+func (c *conn) Write(b []byte) (int, error) {
+	cl := c.client.Load()
+	if cl == nil {
+		return c.TCPConn.Write(b)
+	}
+	frame := append([]byte(nil), b...)
+	if !cl.enqueue(frame) {
+		return 0, net.ErrClosed
+	}
+	return len(b), nil
+}
+
+// SetWriteDeadline implements net.Conn. The client's writes have deadlines of their own.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	if c.client.Load() != nil {
+		return nil
+	}
+	return c.TCPConn.SetWriteDeadline(t)
+}
+
+// tryWrite writes as much of b as the socket takes at once and never waits.
+func (c *conn) tryWrite(b []byte) (n int, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	werr := raw.Write(func(fd uintptr) bool {
+		n, err = writeOnce(fd, b)
+		return true
+	})
+	if err == nil {
+		err = werr
+	}
+	return n, err
+}
+
+// writeAll writes b, waiting until the deadline for the socket to take it.
+func (c *conn) writeAll(b []byte, deadline time.Time) error {
+	if err := c.TCPConn.SetWriteDeadline(deadline); err != nil {
+		return err
+	}
+	_, err := c.TCPConn.Write(b)
+	return err
+}
+
+// writeOnce is one write; a full socket is no error.
+func writeOnce(fd uintptr, b []byte) (int, error) {
+	for {
+		n, err := syscall.Write(int(fd), b)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case errors.Is(err, syscall.EAGAIN):
+			return 0, nil
+		case err != nil:
+			return 0, err
+		}
+		return n, nil
+	}
+}
