@@ -50,7 +50,7 @@ var only = []struct {
 	{"github.com/ebitengine/purego", []string{"pkg/chembed"}},
 	// The websocket feeds dial through feed; the simulators and the venue of a benchmark are the other side of the same protocols; the
 	// gateway will serve.
-	{"github.com/gorilla/websocket", []string{"pkg/feed", "pkg/sim", "services/gateway", "bench"}},
+	{"github.com/gorilla/websocket", []string{"pkg/feed", "pkg/sim", "pkg/client", "services/gateway", "bench"}},
 	{module + "schemas/proto", []string{"schemas/proto", "pkg/wire", "pkg/live"}},
 	{module + "schemas/clickhouse", []string{"schemas/clickhouse", "pkg/store"}},
 	{module + "services/", []string{"services/hashpivot", "bench"}},
