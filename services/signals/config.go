@@ -1,5 +1,6 @@
 // Package signals derives from what other services published: bars from prints by the venues' sale-condition rules, rebuilt whenever a
-// print is late, corrected or cancelled, and checked against the venues' own bars. docs/bars.md is the method.
+// print is late, corrected or cancelled, and checked against the venues' own bars (docs/bars.md is the method); and the pivot: what a
+// megawatt-hour earns in GPUs against what it earns in mining (docs/quants.md).
 package signals
 
 import (
@@ -10,6 +11,7 @@ import (
 
 	"github.com/hashpivot/hashpivot/pkg/market"
 	"github.com/hashpivot/hashpivot/pkg/session"
+	"github.com/hashpivot/hashpivot/schemas/reference"
 )
 
 // Config of the service.
@@ -22,6 +24,20 @@ type Config struct {
 	// Rules are the sale-condition tables by the beginning of a source's name, without sim- or rec-: alpaca, massive or none. The longest
 	// beginning wins; a source that none fits has none: every print counts as a regular one, and the bars' method says so.
 	Rules map[string]string `koanf:"rules"`
+	Pivot Pivot             `koanf:"pivot"`
+}
+
+// Pivot says which values of GPUs against mining are published; docs/quants.md has the definitions.
+type Pivot struct {
+	Enabled bool `koanf:"enabled"`
+	// GPUs are the models; empty: all that the reference has the power of.
+	GPUs []string `koanf:"gpus"`
+	// Fleet is whose efficiency mining is computed with: a name of the levels of kind fleet-efficiency.
+	Fleet string `koanf:"fleet"`
+	// Every is the least time between two live values of one name and symbol; of what changes meanwhile the last state is told.
+	Every time.Duration `koanf:"every"`
+	// Settle is how long an input waits for inputs of other streams with earlier times before a live value is made of it.
+	Settle time.Duration `koanf:"settle"`
 }
 
 // Bars says which bars are made, and when they are told.
@@ -54,6 +70,7 @@ func DefaultConfig() Config {
 			Grace:     500 * time.Millisecond, ReviseEvery: 5 * time.Second, FinalAfter: 15 * time.Minute, Retain: 2, Restore: 96 * time.Hour,
 			Check: []market.Interval{market.Interval1m, market.Interval1d}, Settle: 45 * time.Second,
 		},
+		Pivot: Pivot{Enabled: true, GPUs: []string{}, Fleet: "fleet", Every: 10 * time.Second, Settle: time.Second},
 	}
 }
 
@@ -105,6 +122,30 @@ func (c Config) Validate() error {
 		if !slices.Contains([]string{"alpaca", "massive", noRules}, name) {
 			return bad("rules", "%s: %.32q is none of alpaca, massive, none", prefix, name)
 		}
+	}
+	return c.Pivot.validate(bad)
+}
+
+func (p Pivot) validate(bad func(key, format string, args ...any) error) error {
+	power, err := reference.LoadPower()
+	if err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	for _, gpu := range p.GPUs {
+		if _, ok := power.System(gpu); !ok || seen[gpu] {
+			return bad("pivot.gpus", "%.64q is there twice, or the reference has no power of it; it has %s", gpu, strings.Join(power.GPUs(), ", "))
+		}
+		seen[gpu] = true
+	}
+	if !power.Has(reference.FleetEfficiency, p.Fleet) {
+		return bad("pivot.fleet", "%.64q is no fleet of the reference", p.Fleet)
+	}
+	if p.Every < 100*time.Millisecond {
+		return bad("pivot.every", "%s is less than 100ms", p.Every)
+	}
+	if p.Settle < 0 || p.Settle > time.Minute {
+		return bad("pivot.settle", "%s is not from 0 to 1m", p.Settle)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ type Metrics struct {
 	bars, comparisons       *prometheus.CounterVec
 	books, heldPrints       prometheus.Gauge
 	unknown                 *prometheus.GaugeVec
+	pivots, pivotless       *prometheus.CounterVec
 }
 
 // NewMetrics makes the metrics and registers them with reg, if there is one.
@@ -28,6 +29,8 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		loads:       counter("dates_read_again_total", "Trade dates of a symbol that were read again from the stream.", "source"),
 		bars:        counter("bars_total", "Bars published, first tellings and revisions.", "source", "interval", "telling"),
 		comparisons: counter("comparisons_total", "Bars held against the venue's own.", "source", "result"),
+		pivots:      counter("pivot_values_total", "Values of the pivot published, first tellings and revisions.", "name", "telling"),
+		pivotless:   counter("pivot_without_value_total", "Times at which a series of the pivot had no value: an input is missing or stale.", "name", "reason"),
 		books:       gauge("dates_held", "Trade dates of symbols in memory."),
 		heldPrints:  gauge("prints_held", "Prints in memory."),
 		unknown: prometheus.NewGaugeVec(prometheus.GaugeOpts{
@@ -35,7 +38,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		}, []string{"source"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.prints, m.refusals, m.loads, m.bars, m.comparisons, m.books, m.heldPrints, m.unknown)
+		reg.MustRegister(m.prints, m.refusals, m.loads, m.bars, m.comparisons, m.books, m.heldPrints, m.unknown, m.pivots, m.pivotless)
 	}
 	return m
 }
@@ -45,11 +48,21 @@ func (m *Metrics) refused(source string) { m.refusals.WithLabelValues(source).In
 func (m *Metrics) loaded(source string)  { m.loads.WithLabelValues(source).Inc() }
 
 func (m *Metrics) bar(source string, i market.Interval, again bool) {
-	telling := "first"
+	m.bars.WithLabelValues(source, string(i), telling(again)).Inc()
+}
+
+func (m *Metrics) pivot(name string, again bool) {
+	m.pivots.WithLabelValues(name, telling(again)).Inc()
+}
+func (m *Metrics) withoutPivot(name string, reason string) {
+	m.pivotless.WithLabelValues(name, reason).Inc()
+}
+
+func telling(again bool) string {
 	if again {
-		telling = "revision"
+		return "revision"
 	}
-	m.bars.WithLabelValues(source, string(i), telling).Inc()
+	return "first"
 }
 
 func (m *Metrics) compared(source string, differs bool) {

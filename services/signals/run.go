@@ -67,7 +67,12 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 	s := &service{cfg: cfg, deps: deps, cal: cal, log: deps.Logger.With("component", "signals")}
 	s.engine = newEngine(cfg, cal, deps.Metrics, func(ctx context.Context, ev market.Event) error { return deps.Sink.Publish(ctx, ev) })
 	s.engine.load = s.load
-	err = s.run(ctx)
+	g, gctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.run(gctx) })
+	if cfg.Pivot.Enabled {
+		g.Go(func() error { return s.runPivot(gctx) })
+	}
+	err = g.Wait()
 
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
@@ -103,7 +108,7 @@ func (s *service) run(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
 	follow := func(stream market.Stream, since time.Time) <-chan batch {
 		out := make(chan batch, 16)
-		g.Go(func() error { return s.follow(gctx, stream, since, out) })
+		g.Go(func() error { return s.follow(gctx, stream, since, 0, out) })
 		return out
 	}
 	bars, trades := follow(market.Bars, from), follow(market.Trades, from)
@@ -171,9 +176,21 @@ func (s *service) opens(d session.Date) time.Time {
 
 func (s *service) next(d session.Date) session.Date { return s.cal.At(s.cal.TradeDateEnd(d)).TradeDate }
 
-// follow reads a stream through every failure, without a hole and without a double.
-func (s *service) follow(ctx context.Context, stream market.Stream, since time.Time, out chan<- batch) error {
-	next, caught := uint64(0), false
+// followAll follows streams, each from its sequence on, while take takes what they have.
+func (s *service) followAll(ctx context.Context, streams []market.Stream, next map[market.Stream]uint64, take func(context.Context, <-chan batch) error) error {
+	g, gctx := errgroup.WithContext(ctx)
+	out := make(chan batch, 16)
+	for _, stream := range streams {
+		g.Go(func() error { return s.follow(gctx, stream, time.Time{}, next[stream], out) })
+	}
+	g.Go(func() error { return take(gctx, out) })
+	return g.Wait()
+}
+
+// follow reads a stream through every failure, without a hole and without a double: from the sequence next on, or where that is 0, from what was
+// stored since a time.
+func (s *service) follow(ctx context.Context, stream market.Stream, since time.Time, next uint64, out chan<- batch) error {
+	caught := false
 	err := s.patiently(ctx, "read stream "+string(stream), func() error {
 		r, err := s.open(ctx, stream, since, next)
 		if err != nil {
