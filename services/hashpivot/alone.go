@@ -14,6 +14,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/feed"
 	prog "github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/pkg/store"
+	"github.com/hashpivot/hashpivot/services/gateway"
 	"github.com/hashpivot/hashpivot/services/lander"
 )
 
@@ -41,8 +42,11 @@ func (*serviceCmd) Run(a *app) error {
 	}
 	defer func() { _ = admin.Close() }()
 	a.log.Info("starting", "service", a.command, "admin", admin.Addr(), "version", version())
-	if a.command == "lander" {
+	switch a.command {
+	case "lander":
 		return a.landerAlone(cfg, reg, health)
+	case "gateway":
+		return a.gatewayAlone(cfg, reg, health)
 	}
 	return a.feedAlone(cfg, reg, health)
 }
@@ -53,14 +57,18 @@ func (a *app) loadAlone() (*config, error) {
 	if err != nil {
 		return nil, err
 	}
-	if cfg.NATS.URL == "" || a.command == "lander" && len(cfg.ClickHouse.Addr) == 0 {
-		return nil, prog.Usage(errors.New("a service alone needs servers: set nats.url (and clickhouse.addr for the lander), or start hashpivot up on the same data directory first"))
+	tables := a.command == "lander" || a.command == "gateway"
+	if cfg.NATS.URL == "" || tables && len(cfg.ClickHouse.Addr) == 0 {
+		return nil, prog.Usage(errors.New("a service alone needs servers: set nats.url (and clickhouse.addr for lander and gateway), or start hashpivot up on the same data directory first"))
 	}
 	if err := cfg.marks(a.command); err != nil {
 		return nil, err
 	}
 	if in != nil {
 		cfg.Admin.Addr = "127.0.0.1:0" // the instance has the usual one
+		if cfg.Gateway.Addr == gateway.DefaultConfig().Addr {
+			cfg.Gateway.Addr = "127.0.0.1:0"
+		}
 	}
 	return cfg, nil
 }

@@ -32,6 +32,7 @@ type instance struct {
 	ClickHouseHTTP string    `json:"clickhouse_http,omitempty"`
 	Database       string    `json:"database"`
 	Admin          string    `json:"admin,omitempty"`
+	Gateway        string    `json:"gateway,omitempty"`
 	Sim            *sim.URLs `json:"sim,omitempty"`
 	Recordings     string    `json:"recordings,omitempty"`
 	Started        time.Time `json:"started"`

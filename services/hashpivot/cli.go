@@ -29,6 +29,7 @@ type cli struct {
 	GPU      serviceCmd  `cmd:"" name:"gpurates" help:"Run the GPU rates service alone."`
 	Signals  serviceCmd  `cmd:"" help:"Run the signals service alone: bars from prints."`
 	Lander   serviceCmd  `cmd:"" help:"Run the lander alone."`
+	Gateway  serviceCmd  `cmd:"" help:"Run a gateway alone: live feed, history over HTTP, page."`
 	Migrate  migrateCmd  `cmd:"" help:"Bring the database's schema to this version."`
 	Sim      simCmd      `cmd:"" help:"Run the simulated upstreams alone and print their addresses."`
 	SQL      sqlCmd      `cmd:"" name:"sql" help:"Run a query in ClickHouse."`

@@ -13,6 +13,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/pkg/store"
 	"github.com/hashpivot/hashpivot/services/equities"
+	"github.com/hashpivot/hashpivot/services/gateway"
 	"github.com/hashpivot/hashpivot/services/gpurates"
 	"github.com/hashpivot/hashpivot/services/hashprice"
 	"github.com/hashpivot/hashpivot/services/lander"
@@ -34,6 +35,7 @@ type config struct {
 	GPURates   gpurates.Config  `koanf:"gpurates"`
 	Signals    signals.Config   `koanf:"signals"`
 	Lander     lander.Config    `koanf:"lander"`
+	Gateway    gateway.Config   `koanf:"gateway"`
 	Lease      leaseConfig      `koanf:"lease"`
 	Sim        simConfig        `koanf:"sim"`
 }
@@ -81,7 +83,7 @@ func defaultConfig() config {
 		NATS:       natsConfig{Config: bus.DefaultConfig(), Addr: server.Addr, Sync: server.Sync},
 		ClickHouse: clickhouseConfig{Config: client, NativeAddr: engine.NativeAddr, HTTPAddr: engine.HTTPAddr},
 		Equities:   equities.DefaultConfig(), Hashprice: hashprice.DefaultConfig(), GPURates: gpurates.DefaultConfig(), Lander: lander.DefaultConfig(),
-		Signals: signals.DefaultConfig(), Lease: leaseConfig{TTL: bus.DefaultLeaseTTL},
+		Signals: signals.DefaultConfig(), Gateway: gateway.DefaultConfig(), Lease: leaseConfig{TTL: bus.DefaultLeaseTTL},
 		Sim: simConfig{Seed: 1, Rate: 100},
 	}
 }
@@ -124,7 +126,7 @@ func (a *app) load(m mode) (*config, error) {
 		set = append(set, "log.level="+a.cli.LogLevel)
 	}
 	if a.cli.Free {
-		set = append(set, "nats.addr=127.0.0.1:0", "clickhouse.native_addr=127.0.0.1:0", "clickhouse.http_addr=127.0.0.1:0", "admin.addr=127.0.0.1:0")
+		set = append(set, "nats.addr=127.0.0.1:0", "clickhouse.native_addr=127.0.0.1:0", "clickhouse.http_addr=127.0.0.1:0", "admin.addr=127.0.0.1:0", "gateway.addr=127.0.0.1:0")
 	}
 	err := run.Load(&cfg, run.Source{File: a.cli.Config, Environ: a.env, NotConfig: []string{chembed.LibraryEnv}, Set: set})
 	if err != nil {
@@ -148,7 +150,7 @@ func (a *app) load(m mode) (*config, error) {
 }
 
 func (c *config) validate() error {
-	errs := []error{c.NATS.Validate(), c.Hashprice.Validate(), c.GPURates.Validate(), c.Lander.Validate(), c.Signals.Validate(), c.Lease.Validate()}
+	errs := []error{c.NATS.Validate(), c.Hashprice.Validate(), c.GPURates.Validate(), c.Lander.Validate(), c.Signals.Validate(), c.Gateway.Validate(), c.Lease.Validate()}
 	if c.equitiesOn() {
 		errs = append(errs, c.Equities.Validate())
 	}

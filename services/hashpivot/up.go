@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/hashpivot/hashpivot/pkg/feed"
 	"github.com/hashpivot/hashpivot/pkg/run"
+	"github.com/hashpivot/hashpivot/services/gateway"
 	"github.com/hashpivot/hashpivot/services/lander"
 )
 
@@ -79,6 +81,7 @@ type pipeline struct {
 	sims   *simulators // nil: live
 	admin  *run.Admin
 	lander *lander.Lander
+	gate   *gateway.Gateway // nil: off
 	pubs   *publishers
 }
 
@@ -114,6 +117,11 @@ func (a *app) newPipeline(m mode, cfg *config, recorded string) (_ *pipeline, er
 	if err != nil {
 		return nil, err
 	}
+	if cfg.Gateway.Enabled {
+		if p.gate, err = newGateway(cfg, m, p.back, a.log, reg); err != nil {
+			return nil, err
+		}
+	}
 	p.pubs = newPublishers(cfg, p.back.bus, a.log, reg)
 	health := &run.Health{}
 	p.back.watch(health)
@@ -145,6 +153,9 @@ func (p *pipeline) instance() instance {
 		u := p.sims.sim.URLs()
 		in.Sim, in.Recordings = &u, p.sims.dir
 	}
+	if p.gate != nil {
+		in.Gateway = p.gate.Addr()
+	}
 	if len(p.cfg.ClickHouse.Addr) > 0 {
 		in.ClickHouse = p.cfg.ClickHouse.Addr[0]
 	}
@@ -166,6 +177,10 @@ func (p *pipeline) banner(a *app, demo bool) {
 	a.printf("  ClickHouse native %s   database %s\n", in.ClickHouse, in.Database)
 	if in.ClickHouseHTTP != "" {
 		a.printf("  ClickHouse HTTP   http://%s\n", in.ClickHouseHTTP)
+	}
+	if in.Gateway != "" {
+		a.printf("  page              http://%s\n", in.Gateway)
+		a.printf("  live feed         ws://%s/v1/ws\n", in.Gateway)
 	}
 	a.printf("  metrics, health   http://%s/metrics /readyz\n", in.Admin)
 	if demo {
@@ -203,16 +218,23 @@ func (p *pipeline) runFeeds(ctx context.Context, drain time.Duration) (drained b
 	landed := make(chan error, 1)
 	go func() { landed <- p.lander.Run(lctx) }()
 
+	gctx, stopGate := context.WithCancel(lctx)
+	defer stopGate()
+	served := make(chan error, 1)
+	if p.gate != nil {
+		go func() { served <- p.gate.Run(gctx) }()
+	}
+
 	var (
 		mu      sync.Mutex
 		refused error
 	)
 	fctx, stopFeeds := context.WithCancel(ctx)
 	defer stopFeeds()
-	g, gctx := errgroup.WithContext(fctx)
+	g, runCtx := errgroup.WithContext(fctx)
 	for _, name := range p.pubs.enabled(p.mode) {
 		g.Go(func() error {
-			err := p.pubs.run(gctx, name)
+			err := p.pubs.run(runCtx, name)
 			if err == nil {
 				return nil
 			}
@@ -234,16 +256,22 @@ func (p *pipeline) runFeeds(ctx context.Context, drain time.Duration) (drained b
 		feeds <- errors.Join(err, refused)
 	}()
 
-	var err, landErr error
-	landing := true
+	var err, landErr, gateErr error
+	landing, serving := true, p.gate != nil
 	select {
 	case err = <-feeds:
 	case landErr = <-landed:
 		landing = false
 		stopFeeds()
 		err = <-feeds
+	case gateErr = <-served:
+		serving = false
+		stopFeeds()
+		err = <-feeds
+		gateErr = cmp.Or(gateErr, errGatewayEnded)
 	}
 	p.app.log.Info("stopping: feeds have ended")
+	stopGate() // its clients are told while the rest lands
 
 	// The feeds have stored what they published, and it may still land; what does not in time lands after the next start.
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), drain)
@@ -257,7 +285,10 @@ func (p *pipeline) runFeeds(ctx context.Context, drain time.Duration) (drained b
 		stopLander()
 		landErr = <-landed
 	}
-	return drained, errors.Join(err, landErr)
+	if serving {
+		gateErr = <-served
+	}
+	return drained, errors.Join(err, landErr, gateErr)
 }
 
 // untilDrained replays recordings to their end, lets everything land, audits, and prints the balance.
@@ -297,6 +328,10 @@ func (p *pipeline) close() {
 	if p.sims != nil {
 		p.sims.close()
 		p.sims = nil
+	}
+	if p.gate != nil {
+		p.gate.Close()
+		p.gate = nil
 	}
 	if p.admin != nil {
 		_ = p.admin.Close()
