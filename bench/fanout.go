@@ -34,8 +34,8 @@ const (
 	fanoutSubscriptions = 10 // a client, to see what one costs
 )
 
-// fanoutPeers are the servers in the order in which each round runs them; ratios are to centrifuge's.
-func fanoutPeers() ([]fanoutPeer, error) {
+// fanoutPeers are the named servers in the order in which each round runs them.
+func fanoutPeers(names string) ([]fanoutPeer, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find the benchmark's own binary: %w", err)
@@ -46,8 +46,12 @@ func fanoutPeers() ([]fanoutPeer, error) {
 		{"centrifuge-delay", []string{*peersBinary, "centrifuge-delay"}, load.Centrifuge(child.Marker), child.Common, child.Flood},
 		{"nats", []string{*peersBinary, "nats"}, load.NATS(child.Marker), child.Common, child.Flood},
 	}
-	wanted := strings.Split(*fanoutOnly, ",")
-	return slices.DeleteFunc(all, func(p fanoutPeer) bool { return !slices.Contains(wanted, p.name) }), nil
+	wanted := strings.Split(names, ",")
+	all = slices.DeleteFunc(all, func(p fanoutPeer) bool { return !slices.Contains(wanted, p.name) })
+	if len(all) != len(wanted) {
+		return nil, fmt.Errorf("not every one of %q is a server", wanted)
+	}
+	return all, nil
 }
 
 // fanout measures how many messages a gateway gives how many clients, and how late, beside centrifuge and nats-server's websocket: the same
@@ -56,12 +60,9 @@ func fanout(ctx context.Context, print func(figure)) error {
 	if _, err := load.RaiseFileLimit(); err != nil {
 		return err
 	}
-	peers, err := fanoutPeers()
+	peers, err := fanoutPeers(*fanoutOnly)
 	if err != nil {
 		return err
-	}
-	if len(peers) == 0 {
-		return fmt.Errorf("no server is called %q", *fanoutOnly)
 	}
 	for _, size := range []struct{ clients, rounds int }{{1000, *fanoutRounds}, {5000, max(1, *fanoutRounds*2/3)}} {
 		rounds := make([]fanoutRound, size.rounds)
@@ -196,6 +197,6 @@ func (p fanoutPeer) measure(ctx context.Context, clients int) (figures map[strin
 	if err != nil {
 		return nil, err
 	}
-	add("connection_after", float64(after.RSS-before.RSS)/float64(clients-fanoutFirst), "bytes")
+	add("rss_after", float64(after.RSS)/(1<<20), "MiB")
 	return figures, nil
 }

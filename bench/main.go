@@ -41,6 +41,7 @@ var benchmarks = []struct {
 	{"landing", landing},
 	{"latency", latency},
 	{"fanout", fanout},
+	{"soak", soak},
 }
 
 func main() {
@@ -48,10 +49,15 @@ func main() {
 	prog.TuneGC() // as the binary does
 	name := flag.String("name", "", "run this one only")
 	profile := flag.String("cpuprofile", "", "write a CPU profile of the benchmark's own process to this file")
+	serve := flag.String("serve", "", "be the server of this name for another bench: what fanout starts")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := profiled(*profile, func() error { return run(ctx, *name, os.Stdout) })
+	do := func() error { return run(ctx, *name, os.Stdout) }
+	if *serve == "gateway" {
+		do = serveGateway
+	}
+	err := profiled(*profile, do)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		stop()
