@@ -41,6 +41,7 @@ type cli struct {
 	Import   importCmd   `cmd:"" help:"Import files of trades, quotes or bars as a source like any other."`
 	Status   statusCmd   `cmd:"" help:"Show the pipeline: streams, lag, tables, feeds."`
 	Health   healthCmd   `cmd:"" help:"Ask a running service whether it is ready."`
+	Token    tokenCmd    `cmd:"" help:"Sign a token for the gateway and print it."`
 	Conf     configCmd   `cmd:"" name:"config" help:"Print the effective configuration, secrets masked."`
 	Version  versionCmd  `cmd:"" help:"Print the version."`
 }

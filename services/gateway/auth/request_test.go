@@ -181,8 +181,8 @@ func TestTicketIsGoodOnce(t *testing.T) {
 	if _, _, err := a.Ticket(t.Context(), g); !auth.Expired(err) {
 		t.Errorf("of an expired grant: got %v", err)
 	}
-	if _, _, err := a.Ticket(t.Context(), auth.Nobody()); err == nil {
-		t.Error("nobody got a ticket")
+	if _, _, err := a.Ticket(t.Context(), auth.Nobody()); !auth.Absent(err) {
+		t.Errorf("nobody got a ticket: %v", err)
 	}
 }
 

@@ -26,7 +26,10 @@ func (v *Verifier) Ticket(_ context.Context, g *Grant) (string, time.Time, error
 		return "", time.Time{}, live.Errorf(live.CodeUnavailable, "this gateway has no key that can sign tickets; authenticate with the token instead")
 	}
 	now := v.now()
-	if len(g.scope) == 0 || !g.Expires.IsZero() && !now.Before(g.Expires) {
+	if len(g.scope) == 0 {
+		return "", time.Time{}, refuse(ReasonAbsent, "a ticket is made of a token: send it as Authorization: Bearer")
+	}
+	if !g.Expires.IsZero() && !now.Before(g.Expires) {
 		return "", time.Time{}, refuse(ReasonExpired, "the token has expired; get a new one")
 	}
 	expires := now.Add(v.cfg.TicketTTL)

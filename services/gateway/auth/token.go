@@ -146,7 +146,7 @@ func (v *Verifier) parse(token, typ string) (*claims, error) {
 		return nil, refuse(ReasonMalformed, "the token has %d bytes; at most %d are read", len(token), maxTokenLen)
 	}
 	if len(v.keys) == 0 && v.signer == nil || typ == typeToken && len(v.keys) == 0 {
-		return nil, refuse(ReasonForged, "this gateway has no keys, so no token is valid here; its operator sets auth.keys")
+		return nil, refuse(ReasonForged, "this gateway has no keys, so no token is valid here; its operator sets gateway.auth.keys")
 	}
 	var c claims
 	_, err := v.parser.ParseWithClaims(token, &c, func(t *jwt.Token) (any, error) { return v.keysFor(t, typ) })
@@ -241,7 +241,7 @@ type Order struct {
 }
 
 // ErrCannotSign says that no key here can sign.
-var ErrCannotSign = errors.New("no key can sign: auth.keys needs an HS256 secret or a private EdDSA key, and auth.sign_with its id where several can")
+var ErrCannotSign = errors.New("no key can sign: gateway.auth.keys needs an HS256 secret or a private EdDSA key, and gateway.auth.sign_with its id where several can")
 
 // Mint signs a new token, and checks that this gateway would take it.
 func (v *Verifier) Mint(o Order) (string, *Grant, error) {
@@ -249,7 +249,7 @@ func (v *Verifier) Mint(o Order) (string, *Grant, error) {
 		return "", nil, ErrCannotSign
 	}
 	if o.TTL < time.Second || o.TTL > v.cfg.MaxTTL {
-		return "", nil, fmt.Errorf("a life of %v is not from 1s to the %v of auth.max_ttl", o.TTL, v.cfg.MaxTTL)
+		return "", nil, fmt.Errorf("a life of %v is not from 1s to the %v of gateway.auth.max_ttl", o.TTL, v.cfg.MaxTTL)
 	}
 	now := v.now()
 	c := claims{Scope: o.Scope, Limits: o.Limits}
