@@ -173,6 +173,15 @@ func matchesAny(patterns []string, s string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool { return live.MatchPattern(p, s) })
 }
 
+// QuoteText writes any text as a literal for a statement of Query.
+func QuoteText(s string) string { return quote(s) }
+
+// QuoteTime writes a time as a literal for a statement of Query; what lies beyond the bounds of stored ones is such a bound.
+func QuoteTime(t time.Time) string { return timeLiteral(t) }
+
+// MatchText is the condition, for a statement of Query, that an expression matches a pattern with stars.
+func MatchText(expr, pattern string) string { return matchSQL(expr, pattern) }
+
 // quote writes any bytes as a string literal: what is not a letter, a digit or plainly harmless goes by its number.
 func quote(s string) string {
 	const hex = "0123456789ABCDEF"
