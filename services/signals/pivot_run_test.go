@@ -56,6 +56,7 @@ func draw(rnd *rand.Rand, low, high, digits int) string {
 // TestPivotEqualsTheViews: what is told live and by day, over restarts, a kill, late inputs and revisions, is what the views make of the same
 // inputs, to the last digit, each revision once.
 func TestPivotEqualsTheViews(t *testing.T) {
+	t.Parallel()
 	st := storetest.Start(t)
 	if err := LoadReference(t.Context(), st.Exec); err != nil {
 		t.Fatal(err)
@@ -192,6 +193,7 @@ func TestPivotEqualsTheViews(t *testing.T) {
 
 // The facts of the SQL tables as of a moment are those that were loaded by then, and the inputs those that were stored by then.
 func TestPivotAsOf(t *testing.T) {
+	t.Parallel()
 	st := storetest.Start(t)
 	exec := func(sql string) {
 		t.Helper()
