@@ -103,7 +103,7 @@ export class Client {
 
   /** Sends a span of history at the pace it had, or another. */
   replay(options: ReplayOptions, handlers: ReplayHandlers = {}): Replay {
-    const run = new Run({ ...options }, handlers, (r, request) => this.control(r, request));
+    const run = new Run({ ...options }, handlers, (r, request, done) => this.control(r, request, done));
     this.replays.add(run);
     if (this.ready) this.inTurn(() => this.startReplay(run));
     return run;
@@ -420,11 +420,17 @@ export class Client {
     run.frame("ended", undefined, 0);
   }
 
-  private control(run: Run, request: Record<string, unknown>): void {
+  private control(run: Run, request: Record<string, unknown>, done?: () => void): void {
     if (request["action"] === "stop") this.replays.delete(run);
     this.inTurn(async () => {
-      // Not started yet, or the line is broken: the request that starts it carries the state.
-      if (run.sub !== undefined) await this.request({ op: "control", sub: run.sub, ...request });
+      let told = done;
+      const once = () => (told?.(), (told = undefined));
+      try {
+        // Not started yet, or the line is broken: the request that starts it carries the state.
+        if (run.sub !== undefined) await this.request({ op: "control", sub: run.sub, ...request }, once);
+      } finally {
+        once();
+      }
     });
   }
 

@@ -28,7 +28,7 @@ export interface Replay {
   seek(time: Time): void;
 }
 
-type Control = (replay: Run, request: Record<string, unknown>) => void;
+type Control = (replay: Run, request: Record<string, unknown>, done?: () => void) => void;
 
 /** Bookkeeping of one replay. */
 export class Run implements Replay {
@@ -39,6 +39,8 @@ export class Run implements Replay {
   private last: Time | undefined;
   private atLast = new Set<string>();
   private seekTo: Time | undefined;
+  /** Sought and not yet acknowledged: what comes is of the place that was left. */
+  private seeking = 0;
 
   constructor(
     readonly options: ReplayOptions,
@@ -76,10 +78,12 @@ export class Run implements Replay {
     this.seekTo = time;
     this.last = undefined;
     this.atLast.clear();
-    this.control(this, { action: "seek", start: time });
+    this.seeking++;
+    this.control(this, { action: "seek", start: time }, () => this.seeking--);
   }
 
   data(messages: Message[]): void {
+    if (this.seeking > 0) return;
     const fresh: Message[] = [];
     for (const m of messages) {
       const t = (this.options.clock === "stream" ? m.stream_time : m.event_time) ?? m.event_time;
@@ -98,7 +102,7 @@ export class Run implements Replay {
 
   frame(state: ReplayState, time: Time | undefined, speed: number): void {
     this.state = state;
-    if (time) this.time = time;
+    if (time && this.seeking === 0) this.time = time;
     this.handlers.onState?.(state, this.time, speed);
   }
 }
