@@ -15,6 +15,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/live"
 	"github.com/hashpivot/hashpivot/pkg/market"
 	"github.com/hashpivot/hashpivot/pkg/store"
+	"github.com/hashpivot/hashpivot/schemas"
 )
 
 // Store is ClickHouse as the endpoints read it.
@@ -82,6 +83,11 @@ func New(d Deps) http.Handler {
 	for path, e := range h.endpoints() {
 		mux.Handle(path, h.serve(e))
 	}
+	mux.HandleFunc("/v1/openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/yaml")
+		w.Header().Set("Cache-Control", "public, max-age=300")
+		_, _ = w.Write(schemas.OpenAPI)
+	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, http.StatusNotFound, live.Errorf(live.CodeBadRequest, "there is no such endpoint; docs/live.md lists them"))
 	})

@@ -90,7 +90,9 @@ func world(t *testing.T) (http.Handler, map[string]string) {
 func get(t *testing.T, h http.Handler, path string, query string, into any) int {
 	t.Helper()
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path+"?"+query, nil))
+	r := httptest.NewRequest(http.MethodGet, path+"?"+query, nil)
+	h.ServeHTTP(w, r)
+	described(t, r, w)
 	if err := json.Unmarshal(w.Body.Bytes(), into); err != nil {
 		t.Fatalf("%s?%s: %d %s: %v", path, query, w.Code, w.Body, err)
 	}

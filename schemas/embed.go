@@ -1,0 +1,9 @@
+// Package schemas holds what machines read about the live feed and the HTTP endpoints beside it.
+package schemas
+
+import _ "embed"
+
+// OpenAPI describes the HTTP endpoints.
+//
+//go:embed openapi.yaml
+var OpenAPI []byte
