@@ -7,3 +7,8 @@ import _ "embed"
 //
 //go:embed openapi.yaml
 var OpenAPI []byte
+
+// AsyncAPI describes the websocket.
+//
+//go:embed asyncapi.yaml
+var AsyncAPI []byte

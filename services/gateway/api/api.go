@@ -83,11 +83,13 @@ func New(d Deps) http.Handler {
 	for path, e := range h.endpoints() {
 		mux.Handle(path, h.serve(e))
 	}
-	mux.HandleFunc("/v1/openapi.yaml", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/yaml")
-		w.Header().Set("Cache-Control", "public, max-age=300")
-		_, _ = w.Write(schemas.OpenAPI)
-	})
+	for path, text := range map[string][]byte{"/v1/openapi.yaml": schemas.OpenAPI, "/v1/asyncapi.yaml": schemas.AsyncAPI} {
+		mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/yaml")
+			w.Header().Set("Cache-Control", "public, max-age=300")
+			_, _ = w.Write(text)
+		})
+	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		writeError(w, http.StatusNotFound, live.Errorf(live.CodeBadRequest, "there is no such endpoint; docs/live.md lists them"))
 	})
