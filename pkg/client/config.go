@@ -16,7 +16,7 @@ import (
 type Config struct {
 	// URL of the gateway: ws://127.0.0.1:8088/v1/ws. http and https are understood, and so is a missing path.
 	URL string
-	// Token is sent once connected; TokenFunc is asked for one at each connection and so can give a new one when it has expired.
+	// Token is sent with each connection; TokenFunc is asked for one at each connection and so can give a new one when it has expired.
 	Token     run.Secret
 	TokenFunc func(context.Context) (run.Secret, error)
 
@@ -35,10 +35,12 @@ type Config struct {
 
 	// OnReconnect is called when a lost connection has been made again. It must not block.
 	OnReconnect func(Reconnect)
-	// OnSkipped, OnGap and OnLive are called by the loop over Messages, between the messages where they belong. OnLive says that history has been
+	// OnSkipped, OnGap, OnLive and OnSnapshot are called by the loop over Messages, between the messages where they belong. OnLive says that history has been
 	// caught up with.
-	OnSkipped func(*Subscription, []live.Skipped)
-	OnLive    func(*Subscription, live.Cursor)
+	// OnSnapshot says that messages of a snapshot follow, and that what they do not tell has ended.
+	OnSkipped  func(*Subscription, []live.Skipped)
+	OnLive     func(*Subscription, live.Cursor)
+	OnSnapshot func(*Subscription)
 	// OnGap tells of a hole that cannot be closed. Without it such a hole ends the subscription with an error, so that nobody overlooks it.
 	OnGap func(*Subscription, Gap)
 }

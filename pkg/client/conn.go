@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+	"golang.org/x/time/rate"
 
 	"github.com/hashpivot/hashpivot/pkg/live"
 )
@@ -56,7 +57,11 @@ func (c *Client) connect(ctx context.Context) (*conn, error) {
 		Proxy: http.ProxyFromEnvironment, Subprotocols: []string{live.ProtoProtocol}, EnableCompression: true,
 		ReadBufferSize: 64 << 10, WriteBufferSize: 4 << 10, NetDialContext: c.cfg.NetDial,
 	}
-	ws, resp, err := d.DialContext(ctx, c.cfg.URL, nil)
+	header := http.Header{}
+	if token != "" {
+		header.Set("Authorization", "Bearer "+token.Reveal())
+	}
+	ws, resp, err := d.DialContext(ctx, c.cfg.URL, header)
 	if resp != nil {
 		defer resp.Body.Close()
 	}
@@ -92,9 +97,10 @@ func (k *conn) handshake(token string) error {
 	if k.mute == 0 {
 		k.mute = time.Duration(2.5 * float64(k.heartbeat()))
 	}
-	if token == "" {
+	if token == "" || k.welcome.Authenticated {
 		return nil
 	}
+	// What stands between took the header away.
 	if err := k.write(live.Request{Op: live.OpAuthenticate, ID: "token", Token: token}); err != nil {
 		return err
 	}
@@ -169,7 +175,15 @@ func (k *conn) serve(ctx context.Context) error {
 
 // tend subscribes what there is, gives signs of life, and subscribes again what was refused for a while.
 func (k *conn) tend(subs []*Subscription) {
+	// Half of what is allowed leaves room for what is asked meanwhile.
+	pace := rate.NewLimiter(rate.Inf, 0)
+	if perSecond := k.welcome.Limits.RequestsPerSecond; perSecond > 0 {
+		pace = rate.NewLimiter(rate.Limit(perSecond/2), max(1, int(perSecond)))
+	}
 	for _, s := range subs {
+		if pace.Wait(k.ctx) != nil {
+			return
+		}
 		k.subscribe(s)
 	}
 	alive := time.NewTicker(k.heartbeat())

@@ -201,7 +201,7 @@ func (k *conn) refused(s *Subscription, e *live.Error) {
 	first := s.fresh()
 	again := false
 	switch e.Code {
-	case live.CodeUnavailable, live.CodeInternal:
+	case live.CodeUnavailable, live.CodeInternal, live.CodeTooMany:
 		again = !first
 	case live.CodePurged, live.CodeOtherEpoch, live.CodeBadCursor:
 		again = !first && k.c.cfg.OnGap != nil && s.gap(e)

@@ -45,6 +45,7 @@ const (
 	itemSkipped
 	itemGap
 	itemLive
+	itemSnapshot
 	itemSnapshotEnd
 )
 
@@ -104,6 +105,9 @@ func (s *Subscription) popFrom(b *batch) (item, bool) {
 		it := item{kind: itemSkipped, skipped: b.skipped}
 		b.skipped = nil
 		return it, true
+	case b.begins:
+		b.begins = false
+		return item{kind: itemSnapshot}, true
 	case len(b.msgs) > 0:
 		it := item{kind: itemMessage, msg: Message{b.msgs[0], b.snapshot}}
 		b.msgs[0] = live.Message{}
@@ -123,7 +127,7 @@ func (s *Subscription) popFrom(b *batch) (item, bool) {
 	if b.after.Stream != "" && (b.after.After(s.position) || s.position.Stream == "") {
 		s.position = b.after
 	}
-	ended := b.snapshot && b.after.Stream != ""
+	ended := b.snapshot
 	s.queue[0] = batch{}
 	if s.queue = s.queue[1:]; len(s.queue) == 0 {
 		s.queue = nil

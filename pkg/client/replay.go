@@ -27,10 +27,10 @@ type replay struct {
 	spec   ReplaySpec
 	paused bool
 	// at is the time of the last message, seen the messages of that very time: to go on means to begin there and to leave those out.
-	at   time.Time
-	seen map[live.Cursor]struct{}
-	// changed is since it was asked for.
-	changed bool
+	at      time.Time
+	seen    map[live.Cursor]struct{}
+	begun   time.Time // start of what was asked for on this connection
+	changed bool      // since it was asked for
 }
 
 // Replay begins a replay and returns when the gateway has accepted it.
@@ -63,7 +63,13 @@ func (r *Replay) SetSpeed(ctx context.Context, speed float64) error {
 
 // Seek goes to another time. When it returns, what is handed out is of there.
 func (r *Replay) Seek(ctx context.Context, start time.Time) error {
-	return r.control(ctx, live.Request{Action: live.ActionSeek, Start: start}, func(p *replay) {
+	q := live.Request{Action: live.ActionSeek, Start: start}
+	r.mu.Lock()
+	if start.Before(r.replay.begun) { // the gateway has a later beginning, from when the connection was made again
+		q = live.Request{Action: live.ActionStop}
+	}
+	r.mu.Unlock()
+	return r.control(ctx, q, func(p *replay) {
 		p.spec.Start, p.at = start, time.Time{}
 		clear(p.seen)
 		r.queue, r.queued = nil, 0
@@ -80,23 +86,30 @@ func (r *Replay) control(ctx context.Context, q live.Request, apply func(*replay
 	if ended {
 		return fmt.Errorf("%s replay: it has ended", q.Action)
 	}
+	k := r.c.current()
 	done := make(chan error, 1)
 	answered := func(_ *live.Ack, err error) {
+		again := err == nil && (q.Action == live.ActionStop || name == "" && q.Action == live.ActionResume)
 		if err == nil || errors.Is(err, errLost) {
 			r.mu.Lock()
 			apply(r.replay)
 			r.replay.changed = true
+			if q.Action == live.ActionStop {
+				r.name = ""
+			}
 			r.mu.Unlock()
 			err = nil
 		}
-		done <- err
-	}
-	k := r.c.current()
-	if k == nil || name == "" {
-		answered(nil, nil)
-		if k != nil && q.Action == live.ActionResume {
+		if again && k != nil {
+			if name != "" {
+				k.names[name] = nil // what is still on its way is of before
+			}
 			k.subscribe(r.Subscription)
 		}
+		done <- err
+	}
+	if k == nil || name == "" {
+		answered(nil, nil)
 	} else {
 		q.Op, q.Sub = live.OpControl, name
 		k.send(q, answered)
@@ -115,12 +128,12 @@ func (r *Replay) control(ctx context.Context, q live.Request, apply func(*replay
 // request wants the Subscription's mutex held.
 func (p *replay) request() live.Request {
 	p.changed = false
-	start := p.spec.Start
+	p.begun = p.spec.Start
 	if !p.at.IsZero() {
-		start = p.at
+		p.begun = p.at
 	}
 	return live.Request{
-		Op: live.OpReplay, Subscriptions: p.spec.Specs, Start: start, End: p.spec.End, Speed: new(p.spec.Speed), Clock: p.spec.Clock,
+		Op: live.OpReplay, Subscriptions: p.spec.Specs, Start: p.begun, End: p.spec.End, Speed: new(p.spec.Speed), Clock: p.spec.Clock,
 	}
 }
 

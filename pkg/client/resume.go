@@ -130,42 +130,29 @@ func (s *Subscription) accept(f *live.DataFrame) (batch, error) {
 	}), skipped: f.Skipped}, nil
 }
 
-// acceptSnapshot takes the snapshot that was waited for whole, in however many frames it comes, and from any other what lies behind the cursor.
+// acceptSnapshot takes a snapshot whole, in however many frames of one position it comes. One comes where it was asked for, and where a client that read
+// too slowly must be told anew all that there is.
 func (s *Subscription) acceptSnapshot(f *live.DataFrame) (batch, error) {
 	at := f.Position
-	if at.Stream != "" && at.Stream != s.spec.Stream() {
+	if at.Stream != s.spec.Stream() {
 		return batch{}, fmt.Errorf("snapshot of %s has position %s", s, at)
 	}
-	if s.waiting && s.shown == nil {
-		s.shown = map[live.Cursor]struct{}{}
-	}
-	whole := s.shown != nil && (s.waiting || at == s.shownAt)
 	b := batch{snapshot: true, after: at, skipped: f.Skipped}
+	if s.shown == nil || at != s.shownAt {
+		s.shown, s.shownAt, b.begins = map[live.Cursor]struct{}{}, at, true
+	}
 	b.msgs = slices.DeleteFunc(f.Messages, func(m live.Message) bool {
 		c := m.Cursor()
 		_, again := s.shown[c]
-		if again || !whole && !c.After(s.cursor) {
+		if again {
 			s.dropped++
-			return true
 		}
-		if whole {
-			s.shown[c] = struct{}{}
-		}
-		return false
+		s.shown[c] = struct{}{}
+		return again
 	})
-	if !whole {
-		slices.SortFunc(b.msgs, func(x, y live.Message) int {
-			if x.Cursor().After(y.Cursor()) {
-				return 1
-			}
-			return -1
-		})
-	}
-	if at.Stream != "" {
-		s.waiting, s.shownAt = false, at
-		if at.After(s.cursor) || s.cursor.Stream == "" {
-			s.cursor = at
-		}
+	s.waiting = false
+	if at.After(s.cursor) || s.cursor.Stream == "" {
+		s.cursor = at
 	}
 	return b, nil
 }

@@ -27,7 +27,8 @@ type Spec struct {
 // Message is an event with its place.
 type Message struct {
 	live.Message
-	// Snapshot marks the last value of a symbol at the beginning of a subscription.
+	// Snapshot marks the last value of a symbol, which is told beside the order: at the beginning, where it was asked for, and on channels of things that
+	// end (offers, feeds) after messages were skipped. Config.OnSnapshot is called before the first of a snapshot.
 	Snapshot bool
 }
 
@@ -49,7 +50,7 @@ type Subscription struct {
 	named  bool   // was accepted once
 	cursor live.Cursor
 	epoch  string
-	// waiting is until the snapshot has come; shown are its messages until what follows has come.
+	// waiting is until the snapshot that was asked for comes; shown are the messages of the last one until what follows comes.
 	waiting  bool
 	shown    map[live.Cursor]struct{}
 	shownAt  live.Cursor
@@ -69,6 +70,7 @@ type batch struct {
 	skipped  []live.Skipped
 	msgs     []live.Message
 	snapshot bool
+	begins   bool        // the snapshot
 	live     live.Cursor // history has been caught up with
 	after    live.Cursor // everything up to here has been handed out then
 }
@@ -153,6 +155,10 @@ func (s *Subscription) Messages(ctx context.Context) iter.Seq2[Message, error] {
 				}
 			case itemGap:
 				cfg.OnGap(s, *it.gap)
+			case itemSnapshot:
+				if cfg.OnSnapshot != nil {
+					cfg.OnSnapshot(s)
+				}
 			case itemLive:
 				if cfg.OnLive != nil {
 					cfg.OnLive(s, it.live)
