@@ -336,7 +336,8 @@ func (w *pageWriter) flush() error {
 	if len(w.page) == 0 {
 		return nil
 	}
-	if !w.c.enqueueWait(w.ctx, w.c.variant.data(dataFrame{sub: w.id, items: w.page})) {
+	frame := w.c.variant.data(dataFrame{sub: w.id, items: w.page})
+	if w.c.place.Wait(w.ctx, len(frame)) != nil || !w.c.enqueueWait(w.ctx, frame) {
 		return errGone
 	}
 	if w.sub != nil {

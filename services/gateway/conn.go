@@ -68,13 +68,22 @@ func (c *conn) tryWrite(b []byte) (n int, err error) {
 	return n, err
 }
 
-// writeAll writes b, waiting until the deadline for the socket to take it.
-func (c *conn) writeAll(b []byte, deadline time.Time) error {
-	if err := c.TCPConn.SetWriteDeadline(deadline); err != nil {
-		return err
+// writePiece is what a client must take within the patience that it is given.
+const writePiece = 16 << 10
+
+// writeAll writes b, waiting for the socket: for each piece at most patience. A client that reads slowly is not one that reads nothing.
+func (c *conn) writeAll(b []byte, patience func() time.Duration) error {
+	for len(b) > 0 {
+		if err := c.TCPConn.SetWriteDeadline(time.Now().Add(patience())); err != nil {
+			return err
+		}
+		n, err := c.TCPConn.Write(b[:min(len(b), writePiece)])
+		if err != nil {
+			return err
+		}
+		b = b[n:]
 	}
-	_, err := c.TCPConn.Write(b)
-	return err
+	return nil
 }
 
 // writeOnce is one write; a full socket is no error.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"strings"
 	"sync"
 
 	"github.com/klauspost/compress/flate"
@@ -69,7 +70,7 @@ func appendWS(b []byte, op byte, payload []byte) []byte {
 // closeFrame is a close with its code and a reason, which is cut to what a control frame holds.
 func closeFrame(code int, reason string) []byte {
 	payload := binary.BigEndian.AppendUint16(nil, uint16(code))
-	return appendWS(nil, opClose, append(payload, reason[:min(len(reason), 120)]...))
+	return appendWS(nil, opClose, append(payload, strings.ToValidUTF8(reason[:min(len(reason), 120)], "")...))
 }
 
 // deflaters are reused: one holds half a megabyte.

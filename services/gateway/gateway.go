@@ -82,6 +82,7 @@ type Gateway struct {
 	streams map[market.Stream]*stream
 	shards  []*shard
 	ln      net.Listener
+	ready   chan struct{}
 
 	ctx     context.Context // of the connections
 	cancel  context.CancelFunc
@@ -105,7 +106,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	}
 	g := &Gateway{
 		cfg: cfg, deps: deps, log: deps.Logger, metrics: deps.Metrics, name: nuid.Next()[:8], ln: listener{ln}, clients: map[*client]struct{}{},
-		streams: map[market.Stream]*stream{},
+		streams: map[market.Stream]*stream{}, ready: make(chan struct{}),
 	}
 	cfg.Auth.Listen = ln.Addr().String()
 	if g.auth, err = auth.New(cfg.Auth, deps.Once, time.Now); err != nil {
@@ -130,6 +131,16 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 // Addr is where the gateway listens.
 func (g *Gateway) Addr() string { return g.ln.Addr().String() }
 
+// Ready is closed when all streams are followed.
+func (g *Gateway) Ready() <-chan struct{} { return g.ready }
+
+// Clients is how many connections are open.
+func (g *Gateway) Clients() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.clients)
+}
+
 // Close gives the address back of a gateway that is not run.
 func (g *Gateway) Close() {
 	g.cancel()
@@ -151,6 +162,17 @@ func (g *Gateway) Run(ctx context.Context) error {
 	for _, st := range g.streams {
 		eg.Go(func() error { return g.followStream(gctx, st) })
 	}
+	eg.Go(func() error {
+		for _, st := range g.streams {
+			select {
+			case <-st.ready:
+			case <-gctx.Done():
+				return nil
+			}
+		}
+		close(g.ready)
+		return nil
+	})
 	eg.Go(func() error {
 		if err := srv.Serve(g.ln); !errors.Is(err, http.ErrServerClosed) {
 			return fmt.Errorf("serve %s: %w", g.Addr(), err)

@@ -341,6 +341,11 @@ func TestHostileFrames(t *testing.T) {
 		ws.EnableWriteCompression(true)
 		_ = ws.WriteMessage(websocket.TextMessage, []byte(strings.Repeat(" ", 16<<20))) // it may be closed before the end
 	})
+	f("no UTF-8", live.CloseNotUTF8, text("{\"op\":\"pi\xffng\"}"))
+	f("no JSON", live.CloseMalformed, text("ping"))
+	f("no object", live.CloseMalformed, text("[]"))
+	f("empty", live.CloseMalformed, text(""))
+	f("deep", live.CloseMalformed, text(strings.Repeat(`{"a":`, 5000)))
 	f("binary", live.CloseMalformed, func(ws *websocket.Conn) { write(t, ws, wsFrame(0x82, []byte(`{"op":"ping"}`))) })
 	f("an opcode that is none", websocket.CloseProtocolError, func(ws *websocket.Conn) { write(t, ws, wsFrame(0x83, nil)) })
 	f("no mask", websocket.CloseProtocolError, func(ws *websocket.Conn) { write(t, ws, []byte{0x81, 0x02, '{', '}'}) })
@@ -429,7 +434,7 @@ func TestHostileResume(t *testing.T) {
 		return fmt.Sprintf(`{"op":"resume","id":"7","resume":%q,"positions":{"trades/IREN":%q}}`, beat.Resume, position)
 	}
 	// A resume goes on from a cursor; what else from may be would begin somewhere else in silence.
-	for _, position := range []string{"QUOTES:1", "TRADES:99999", "x"} {
+	for _, position := range []string{"live", "snapshot", "2026-11-20T14:30:00Z", "QUOTES:1", "TRADES:99999", "x"} {
 		f := a.answer(other, resume(position))
 		if f.Type != live.FrameError || f.ID != "7" || f.Code != live.CodeBadCursor && f.Code != live.CodeBadFrom {
 			t.Errorf("a resume from %s: got %+v, want a refusal", position, f)

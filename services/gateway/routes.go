@@ -89,15 +89,18 @@ func (g *Gateway) limited(next http.Handler) http.Handler {
 			g.refuse(w, http.StatusForbidden, live.Errorf(live.CodeForbidden, "pages of this origin may not ask; gateway.auth.origins lists those that may"))
 			return
 		}
-		grant, err := g.auth.Request(r)
-		if auth.Absent(err) {
-			grant, err = auth.Nobody(), nil // the documents are for everybody; the rest asks Authorize
-		}
+		var grant *auth.Grant
+		err := g.limits.HTTP(g.auth.Addr(r)) // before the token is looked at: bad ones count too
 		if err == nil {
-			err = g.limits.HTTP(g.auth.Addr(r), grant.Identity())
+			if grant, err = g.auth.Request(r); auth.Absent(err) {
+				grant, err = auth.Nobody(), nil // the documents are for everybody; the rest asks Authorize
+			}
+		}
+		if err == nil && grant.Identity() != "" {
+			err = g.limits.Subject(grant.Identity())
 		}
 		if err != nil {
-			g.metrics.refused.WithLabelValues("token").Inc()
+			g.metrics.refused.WithLabelValues("request").Inc()
 			g.refuse(w, statusOf(err), live.AsError(err))
 			return
 		}

@@ -87,10 +87,31 @@ func (c *client) authenticate(token string) error {
 	}
 	c.mu.Lock()
 	c.grant = g
+	subs := slices.Collect(maps.Values(c.subs))
+	replays := slices.Collect(maps.Values(c.replays))
 	c.mu.Unlock()
 	c.expireWith(g)
+	// What the new token does not cover ends.
+	for _, s := range subs {
+		if err := g.Allows(s.spec.Channel, s.spec.Symbols); err != nil {
+			c.forget(s)
+			c.sendError("", s.id, err)
+		}
+	}
+	for _, r := range replays {
+		for _, spec := range r.specs {
+			if err := g.Allows(spec.Channel, spec.Symbols); err != nil {
+				r.stop()
+				c.sendError("", r.id, err)
+				break
+			}
+		}
+	}
 	return nil
 }
+
+// authenticateWithin is how long a connection may do without a token where one is needed.
+const authenticateWithin = 10 * time.Second
 
 // expireWith closes the connection when its grant ends.
 func (c *client) expireWith(g *auth.Grant) {
@@ -100,7 +121,12 @@ func (c *client) expireWith(g *auth.Grant) {
 		c.expiry.Stop()
 		c.expiry = nil
 	}
-	if !g.Expires.IsZero() && !c.closed {
+	if c.closed {
+		return
+	}
+	if len(g.Scope()) == 0 {
+		c.expiry = time.AfterFunc(authenticateWithin, func() { c.close(live.CloseUnauthorised, "no token was given in time") })
+	} else if !g.Expires.IsZero() {
 		c.expiry = time.AfterFunc(time.Until(g.Expires), func() { c.close(live.CloseExpired, "the token has expired; come back with a new one") })
 	}
 }
@@ -262,6 +288,9 @@ func (c *client) resume(req *live.Request) error {
 		w, err := c.wanted(s.Spec, at, s.Epoch)
 		if err != nil {
 			return err
+		}
+		if w.from.Kind != live.FromCursor {
+			return live.Errorf(live.CodeBadFrom, "position %.64q of %s is no cursor; a resume goes on from one", at, w.spec.ID())
 		}
 		wants = append(wants, w)
 	}

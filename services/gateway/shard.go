@@ -138,6 +138,7 @@ func (c *client) flush(s *shard) {
 	if c.blocked.Load() {
 		return // whoever writes the rest comes back
 	}
+	wasBlocked := c.all
 	if c.all {
 		c.all = false
 		c.mu.Lock()
@@ -162,7 +163,7 @@ func (c *client) flush(s *shard) {
 			}
 			var n int
 			var slow bool
-			if bufs, n, slow = r.take(bufs, maxWrite-size, bound); slow {
+			if bufs, n, slow = r.take(bufs, maxWrite-size, bound, wasBlocked); slow {
 				r.dirty = false
 				c.conflate(r)
 				again = true
@@ -222,16 +223,18 @@ func (c *client) write(s *shard, bufs [][]byte, size int, last bool) {
 
 // wait writes the rest of a write when the socket takes it. A client that reads nothing for too long is closed.
 func (c *client) wait(rest []byte, last bool) {
-	patience := c.gw.cfg.Stuck
-	if last {
-		patience = min(patience, c.gw.cfg.Linger)
+	patience := func() time.Duration {
+		if last || c.ctx.Err() != nil {
+			return min(c.gw.cfg.Stuck, c.gw.cfg.Linger)
+		}
+		return c.gw.cfg.Stuck
 	}
 	stop := context.AfterFunc(c.ctx, func() { _ = c.conn.TCPConn.SetWriteDeadline(time.Now().Add(c.gw.cfg.Linger)) })
 	defer stop()
-	if err := c.conn.writeAll(rest, time.Now().Add(patience)); err != nil {
+	if err := c.conn.writeAll(rest, patience); err != nil {
 		if c.ctx.Err() == nil {
 			c.gw.metrics.closed.WithLabelValues(closeLabel(live.CloseSlow)).Inc()
-			c.log.Info("a client did not read and is closed", "after", patience)
+			c.log.Info("a client did not read and is closed", "after", c.gw.cfg.Stuck)
 		}
 		c.drop(err)
 		return

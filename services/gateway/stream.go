@@ -38,6 +38,7 @@ type stream struct {
 	patterns   []*selection
 	recent     recent
 	last       map[string]*item // the last value of each thing, by what it is of
+	filled     []*topic         // by the message in hand, with much that waits
 }
 
 func newStream(name market.Stream, g *Gateway) *stream {
@@ -82,7 +83,7 @@ func (s *stream) take(m bus.Msg) {
 		s.log.Warn("a message is not understood and left out; the lander puts it among the dead letters", "seq", m.Seq, "err", err)
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.filled = s.filled[:0]
 	for run := range runs(items) {
 		s.dispatch(run)
 	}
@@ -91,6 +92,13 @@ func (s *stream) take(m bus.Msg) {
 		s.unpin(old)
 	}
 	s.head.Store(m.Seq)
+	s.mu.Unlock()
+	// JetStream keeps what cannot be written yet; memory need not.
+	for _, t := range s.filled {
+		for t.full(s.bound) {
+			time.Sleep(time.Millisecond)
+		}
+	}
 }
 
 // runs cuts items where the key or the kind changes; a message has one mostly.
@@ -184,7 +192,9 @@ func (s *stream) publish(sel *selection, b batch) {
 				return
 			}
 		}
-		t.append(b, s.shards)
+		if t.append(b, s.shards) > fillMessages {
+			s.filled = append(s.filled, t)
+		}
 	}
 	s.metrics.dispatched.Add(float64(len(b.items)))
 }

@@ -120,6 +120,7 @@ type topic struct {
 	trimAt  int    // kept at which readers are looked at again
 	bytes   uint64 // ever cut
 	count   uint64 // messages ever cut, with those left out
+	last    live.Cursor
 	readers [][]*reader
 	queued  []bool // by shard: it knows that there is something to cut or read
 }
@@ -144,14 +145,19 @@ type reader struct {
 const (
 	// keepBytes of a topic's chunks are kept without looking whether anybody still needs them.
 	keepBytes = 64 << 10
+	// burstBounds times the bound may wait in a topic for the shards; then the stream is not read on until they have written.
+	burstBounds = 16
+	// fillMessages and chunks in a topic make it worth to ask whether it is full; itemBytes is about what a message takes in it.
+	fillMessages = 64
+	itemBytes    = 512
 )
 
 func newTopic(sel *selection, v variant, shards int) *topic {
 	return &topic{sel: sel, variant: v, readers: make([][]*reader, shards), queued: make([]bool, shards), trimAt: keepBytes}
 }
 
-// append adds items that are encoded, and tells the shards that have readers.
-func (t *topic) append(b batch, shards []*shard) {
+// append adds items that are encoded, and tells the shards that have readers. It returns how much waits, messages and chunks.
+func (t *topic) append(b batch, shards []*shard) (waiting int) {
 	t.mu.Lock()
 	if len(t.pending) == 0 {
 		t.first = b.items[0].cursor()
@@ -168,7 +174,9 @@ func (t *topic) append(b batch, shards []*shard) {
 			shards[i].queueTopic(t)
 		}
 	}
+	waiting = len(t.pending) + len(t.chunks)
 	t.mu.Unlock()
+	return waiting
 }
 
 // cut makes a chunk of what is pending. t.mu is held.
@@ -186,7 +194,7 @@ func (t *topic) cut(bound int) {
 	if cap(t.pending) > 4096 {
 		t.pending = nil
 	}
-	t.skipped, t.left = nil, 0
+	t.skipped, t.left, t.last = nil, 0, c.last
 	t.chunks = append(t.chunks, c)
 	t.kept += len(c.data)
 	t.bytes += uint64(len(c.data))
@@ -196,22 +204,27 @@ func (t *topic) cut(bound int) {
 	}
 }
 
-// trim drops the chunks that every reader has behind it, and, above twice the bound, those of readers that are too slow, who are then told exactly
-// what they missed. t.mu is held.
+// trim drops the chunks that every reader has behind it, and, above twice the bound, those of readers whose sockets are full, who are then told exactly
+// what they missed. Who takes what it is given keeps its chunks, however large a burst is. t.mu is held.
 func (t *topic) trim(bound int) {
 	end := t.base + uint64(len(t.chunks))
-	least := end
+	least, willing := end, end
 	for _, rs := range t.readers {
 		for _, r := range rs {
-			if r.missed == nil {
-				least = min(least, r.next.Load())
+			if r.missed != nil {
+				continue
+			}
+			next := r.next.Load()
+			least = min(least, next)
+			if !r.client.blocked.Load() {
+				willing = min(willing, next)
 			}
 		}
 	}
 	t.drop(least)
 	if t.kept > 2*bound {
 		cut := t.base
-		for kept := t.kept; kept > bound; cut++ {
+		for kept := t.kept; kept > bound && cut < willing; cut++ {
 			kept -= len(t.chunks[cut-t.base].data)
 		}
 		for _, rs := range t.readers {
@@ -226,6 +239,17 @@ func (t *topic) trim(bound int) {
 		t.drop(cut)
 	}
 	t.trimAt = max(keepBytes, t.kept+t.kept/4)
+}
+
+// full reports whether the shards are so far behind that whoever fills the topic must wait.
+func (t *topic) full(bound int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	waits := func() bool { return t.kept+len(t.pending)*itemBytes > burstBounds*bound }
+	if waits() {
+		t.trim(bound)
+	}
+	return waits() && slices.ContainsFunc(t.readers, func(rs []*reader) bool { return len(rs) > 0 })
 }
 
 func (t *topic) drop(to uint64) {
@@ -273,15 +297,16 @@ func (t *topic) detach(r *reader) (empty bool) {
 	return true
 }
 
-// take hands out the chunks that the reader has not had, up to about room bytes. slow tells that it is too far behind to be sent everything.
-func (r *reader) take(bufs [][]byte, room, bound int) (_ [][]byte, taken int, slow bool) {
+// take hands out the chunks that the reader has not had, up to about room bytes. slow tells that it is too far behind to be sent everything:
+// its socket was full and what waits for it has outgrown the bound.
+func (r *reader) take(bufs [][]byte, room, bound int, wasBlocked bool) (_ [][]byte, taken int, slow bool) {
 	t := r.topic
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if r.detached {
 		return bufs, 0, false
 	}
-	if r.missed != nil || t.bytes-r.behind > uint64(bound) {
+	if r.missed != nil || wasBlocked && t.bytes-r.behind > uint64(bound) {
 		return bufs, 0, true
 	}
 	next, end := r.next.Load(), t.base+uint64(len(t.chunks))
@@ -311,13 +336,12 @@ func (r *reader) skip(bound int) (missed live.Skipped, pending int, ok bool) {
 	if first == nil {
 		first = t.chunks[r.next.Load()-t.base]
 	}
-	last := t.chunks[len(t.chunks)-1].last
-	missed = live.Skipped{Count: t.count - r.sent, From: first.first.String(), To: last.String()}
+	missed = live.Skipped{Count: t.count - r.sent, From: first.first.String(), To: t.last.String()}
 	pending = int(t.bytes - r.behind)
 	r.missed = nil
 	r.next.Store(end)
 	r.sent, r.behind = t.count, t.bytes
-	r.sub.sent(last)
+	r.sub.sent(t.last)
 	return missed, pending, true
 }
 

@@ -112,8 +112,11 @@ func (c *client) read(ws *websocket.Conn) {
 			return
 		}
 		_ = alive("")
-		if err := c.request(data); limit.Flood(err) {
+		err = c.request(data)
+		if limit.Flood(err) {
 			c.close(live.CloseTooMany, "too many requests that were refused; slow down")
+		} else if code := live.Malformed(err); code != 0 {
+			c.close(code, live.AsError(err).Message)
 		}
 		if c.ctx.Err() != nil {
 			c.drain()

@@ -157,16 +157,16 @@ func (l *Limiter) refuse(whose, what, format string, args ...any) error {
 	return live.Errorf(live.CodeTooMany, format, args...)
 }
 
-// HTTP is nil if one more HTTP request may be answered. subject is a grant's Identity.
-func (l *Limiter) HTTP(addr netip.Addr, identity string) error {
-	a := l.hold(address, addressKey(addr))
+// HTTP is nil if one more HTTP request of the address may be answered.
+func (l *Limiter) HTTP(addr netip.Addr) error { return l.once(address, addressKey(addr)) }
+
+// Subject counts a request for who has asked, once that is known.
+func (l *Limiter) Subject(identity string) error { return l.once(subject, identity) }
+
+func (l *Limiter) once(whose, key string) error {
+	a := l.hold(whose, key)
 	defer l.release(a)
-	if err := l.request(a); err != nil || identity == "" {
-		return err
-	}
-	s := l.hold(subject, identity)
-	defer l.release(s)
-	return l.request(s)
+	return l.request(a)
 }
 
 func (l *Limiter) request(a *account) error {

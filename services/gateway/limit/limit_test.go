@@ -189,15 +189,15 @@ func TestRequestsOfAnAddressAndASubject(t *testing.T) {
 			}
 		}
 		refused(t, told, a.Request(), "address requests")
-		refused(t, told, l.HTTP(one, ""), "address requests")
+		refused(t, told, l.HTTP(one), "address requests")
 
-		for i := range 6 {
-			if err := l.HTTP(netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", 10+i)), "desk"); err != nil {
+		for range 6 {
+			if err := l.Subject("desk"); err != nil {
 				t.Fatal(err)
 			}
 		}
-		refused(t, told, l.HTTP(two, "desk"), "subject requests")
-		if err := l.HTTP(two, "other"); err != nil {
+		refused(t, told, l.Subject("desk"), "subject requests")
+		if err := l.Subject("other"); err != nil {
 			t.Error(err)
 		}
 		s := connect(t, l, two)
@@ -278,7 +278,8 @@ func TestMemoryIsBounded(t *testing.T) {
 	for i := range 5000 {
 		addr := netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)})
 		connect(t, l, addr).Close()
-		_ = l.HTTP(addr, fmt.Sprint("subject ", i))
+		_ = l.HTTP(addr)
+		_ = l.Subject(fmt.Sprint("subject ", i))
 	}
 	if busy, idle := l.Kept(); busy != 1 || idle > 50 {
 		t.Errorf("kept %d busy and %d idle accounts, want 1 and at most 50", busy, idle)
