@@ -70,13 +70,13 @@ func (c *Client) connect(ctx context.Context) (*conn, error) {
 	}
 	k := &conn{c: c, ws: ws, pending: map[string]answer{}, names: map[string]*Subscription{}, retries: make(chan *Subscription, 1)}
 	// Reads know no context: the socket's end is what ends them.
-	stop := context.AfterFunc(ctx, func() { ws.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = ws.Close() })
 	err = k.handshake(token.Reveal())
 	if !stop() {
 		err = fmt.Errorf("wait for the gateway's welcome: %w", ctx.Err())
 	}
 	if err != nil {
-		ws.Close()
+		_ = ws.Close()
 		return nil, err
 	}
 	return k, nil
@@ -151,7 +151,7 @@ func (k *conn) serve(ctx context.Context) error {
 	wg.Go(func() { // what ends a read is the end of the socket
 		<-k.ctx.Done()
 		_ = k.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(time.Second))
-		k.ws.Close()
+		_ = k.ws.Close()
 	})
 	subs := k.c.adopt(k)
 	wg.Go(func() { k.tend(subs) })
@@ -198,7 +198,7 @@ func (k *conn) tend(subs []*Subscription) {
 		case <-alive.C:
 			// Without an id: nobody waits for the answer.
 			if err := k.write(live.Request{Op: live.OpPing}); err != nil {
-				k.ws.Close()
+				_ = k.ws.Close()
 			}
 		case s := <-k.retries:
 			due[s] = time.Now().Add(s.nextWait())
@@ -239,7 +239,7 @@ func (k *conn) send(r live.Request, a answer) {
 	// A reader that waits for room must read on now: the answer lies behind what it holds.
 	k.c.wakeReaders()
 	if err := k.write(r); err != nil {
-		k.ws.Close()
+		_ = k.ws.Close()
 	}
 }
 

@@ -49,7 +49,7 @@ func oneTrade() (url string, stop func()) {
 		if err != nil {
 			return
 		}
-		defer ws.Close()
+		defer func() { _ = ws.Close() }()
 		_ = ws.WriteJSON(live.Welcome{Type: live.FrameWelcome, Version: live.Version, Mode: "sim", HeartbeatS: 10})
 		var q live.Request
 		if ws.ReadJSON(&q) != nil {
