@@ -24,6 +24,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/live"
 	"github.com/hashpivot/hashpivot/pkg/market"
 	"github.com/hashpivot/hashpivot/pkg/store"
+	"github.com/hashpivot/hashpivot/services/gateway/api"
 	"github.com/hashpivot/hashpivot/services/gateway/auth"
 	"github.com/hashpivot/hashpivot/services/gateway/limit"
 )
@@ -64,9 +65,8 @@ type Deps struct {
 	Once    auth.Once
 	Logger  *slog.Logger
 	Metrics *Metrics
-	// API and Page serve what is below /v1/ and everything else; nil: nothing.
-	API  http.Handler
-	Page http.Handler
+	// Tables answer the HTTP endpoints; nil: there are none.
+	Tables api.Store
 }
 
 // Gateway is one gateway.

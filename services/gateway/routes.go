@@ -9,8 +9,10 @@ import (
 
 	"github.com/hashpivot/hashpivot/pkg/live"
 	"github.com/hashpivot/hashpivot/pkg/market"
+	"github.com/hashpivot/hashpivot/services/gateway/api"
 	"github.com/hashpivot/hashpivot/services/gateway/auth"
 	"github.com/hashpivot/hashpivot/services/gateway/limit"
+	"github.com/hashpivot/hashpivot/services/gateway/web"
 )
 
 // routes are what the gateway answers.
@@ -19,12 +21,12 @@ func (g *Gateway) routes() http.Handler {
 	mux.HandleFunc("GET /v1/ws", g.serveWS)
 	mux.HandleFunc("GET /v1/stream", g.serveSSE)
 	mux.HandleFunc("POST /v1/ticket", g.serveTicket)
-	if g.deps.API != nil {
-		mux.Handle("/v1/", g.limited(g.deps.API))
+	if g.deps.Tables != nil {
+		mux.Handle("/v1/", g.limited(api.New(api.Deps{
+			Store: g.deps.Tables, Epoch: g.Epoch, Landed: g.deps.Log.Landed, Snapshot: g.Snapshot, Authorize: authorize, Logger: g.log,
+		})))
 	}
-	if g.deps.Page != nil {
-		mux.Handle("/", g.deps.Page)
-	}
+	mux.Handle("/", web.Handler())
 	return mux
 }
 
@@ -108,8 +110,8 @@ func (g *Gateway) limited(next http.Handler) http.Handler {
 	})
 }
 
-// Authorize tells whether an HTTP request may read the symbols of a channel.
-func Authorize(r *http.Request, channel live.Channel, symbols []string) error {
+// authorize tells whether an HTTP request may read the symbols of a channel.
+func authorize(r *http.Request, channel live.Channel, symbols []string) error {
 	grant, ok := r.Context().Value(granted{}).(*auth.Grant)
 	if !ok {
 		return errors.New("request did not come through the gateway")
