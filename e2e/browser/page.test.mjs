@@ -1,0 +1,169 @@
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { BASE_URL, followed, launch, open, query } from "./harness.mjs";
+
+const SHOTS = process.env.SCREENSHOTS; // a directory to keep pictures in
+let browser;
+before(async () => {
+  browser = await launch();
+});
+after(async () => {
+  await browser?.close();
+});
+
+const number = (text) => Number(text.replace(/[^0-9.]/g, ""));
+const premium = (page) => page.waitForFunction(() => /\d/.test(document.querySelector(".premium")?.textContent ?? ""));
+const shot = async (page, name) => {
+  if (SHOTS) await page.screenshot({ path: `${SHOTS}/${name}.png` });
+};
+
+test("the first paint with data comes within two seconds, from this gateway alone, without an error", async () => {
+  const { page, context, errors, asked } = await open(browser);
+  await premium(page);
+  const ms = await page.evaluate(() => performance.now());
+  assert.ok(ms < 2000, `data was painted after ${ms.toFixed(0)} ms`);
+  assert.equal(await page.locator(".mode").textContent(), "SIMULATED");
+  await page.waitForFunction(() => document.body.dataset.loaded === "1d");
+  for (const symbol of ["CORZ", "IREN", "BTBT", "WGMI"]) assert.match(await page.locator(`#equity-${symbol} .price`).textContent(), /\$\d/);
+  assert.ok((await page.locator("#gpus tbody tr").count()) > 5);
+  assert.ok((await page.locator("#feeds tbody tr").count()) > 5);
+  for (const url of asked) assert.ok(url.startsWith(BASE_URL) || url.startsWith("blob:") || url.startsWith("data:"), `the page asked ${url}`);
+  await shot(page, "dark");
+  assert.deepEqual(errors, []);
+  await context.close();
+});
+
+test("live updates arrive, and frames are not dropped for them", async () => {
+  const { page, context, errors } = await open(browser, { hash: "#range=1h" });
+  await premium(page);
+  await page.waitForFunction(() => document.body.dataset.loaded === "1h");
+  const frames = await page.evaluate(
+    () =>
+      new Promise((resolve) => {
+        const before = Number(document.querySelector("#footer [data-messages]").dataset.messages);
+        const times = [];
+        const begin = performance.now();
+        const frame = (t) => {
+          times.push(t);
+          if (performance.now() - begin < 5000) requestAnimationFrame(frame);
+          else {
+            const gaps = times.slice(1).map((x, i) => x - times[i]).sort((a, b) => a - b);
+            const messages = Number(document.querySelector("#footer [data-messages]").dataset.messages) - before;
+            resolve({ messages, n: gaps.length, p50: gaps[gaps.length >> 1], p99: gaps[Math.floor(gaps.length * 0.99)] });
+          }
+        };
+        requestAnimationFrame(frame);
+      }),
+  );
+  console.log("frames over 5 s:", JSON.stringify(frames));
+  assert.ok(frames.messages > 5, "nothing came in five seconds");
+  assert.ok(frames.p50 < 40, `half of the frames took longer than ${frames.p50.toFixed(1)} ms`);
+  assert.deepEqual(errors, []);
+  await context.close();
+});
+
+test("after a broken line the page goes on where it was: as many messages as the table has rows", async () => {
+  const { page, context } = await open(browser);
+  await premium(page);
+  const of = async () => (await followed(page)).find((f) => f.channel === "hashprice");
+  await page.waitForFunction(() => JSON.parse(document.querySelector("#footer [data-followed]").dataset.followed).some((f) => f.channel === "hashprice" && f.received > 0));
+  const a = await of();
+  await context.setOffline(true); // new connections fail; the one that is open is cut below
+  const cut = await context.newCDPSession(page);
+  await cut.send("Network.enable");
+  await cut.send("Network.emulateNetworkConditions", { offline: true, latency: 0, downloadThroughput: 0, uploadThroughput: 0 });
+  const lost = await page.waitForSelector(".conn:not([data-phase=open])", { timeout: 4000 }).then(() => true, () => false);
+  if (!lost) {
+    // Chromium leaves open websockets alone when it is "offline": break it as a dead line does.
+    await page.evaluate(() => window.dispatchEvent(new Event("hashpivot:drop-line")));
+    await page.waitForSelector('.conn:not([data-phase="open"])');
+  }
+  await page.waitForTimeout(3000); // rows land that nobody sends us
+  await cut.send("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: -1 });
+  await context.setOffline(false);
+  await page.waitForSelector('.conn[data-phase="open"]', { timeout: 40_000 });
+  await page.waitForFunction((n) => JSON.parse(document.querySelector("#footer [data-followed]").dataset.followed).find((f) => f.channel === "hashprice").received > n + 3, a.received, { timeout: 30_000 });
+  const b = await of();
+  const place = (cursor) => {
+    const [, seq, idx] = cursor.split(":");
+    return [seq, idx ?? "4294967295"];
+  };
+  const [[rows]] = await query(`SELECT count() FROM hashprice WHERE (stream_seq, idx) > (${place(a.position)}) AND (stream_seq, idx) <= (${place(b.position)})`);
+  assert.equal(b.received - a.received, Number(rows), `received between ${a.position} and ${b.position}`);
+  assert.match(await page.locator("#footer").textContent(), / 0 holes/);
+  await context.close();
+});
+
+test("a past moment is replayed, paused, and left for the present", async () => {
+  const { page, context, errors } = await open(browser, { hash: `#range=1h&speed=60&at=${new Date(Date.now() - 30 * 60_000).toISOString().slice(0, 19)}Z` });
+  await page.waitForSelector("body[data-replay]");
+  const moment = async () => Date.parse((await page.locator("#replay .moment").textContent()).replace(" UTC", "Z").replace(" ", "T"));
+  const t0 = await moment();
+  await page.waitForFunction((t) => Date.parse(document.querySelector("#replay .moment").textContent.replace(" UTC", "Z").replace(" ", "T")) > t + 60_000, t0);
+  await shot(page, "replay");
+  await page.locator("body").press("Space");
+  await page.waitForFunction(() => /paused=1/.test(location.hash));
+  await page.waitForTimeout(600);
+  const t1 = await moment();
+  await page.waitForTimeout(1200);
+  assert.equal(await moment(), t1, "a paused replay went on");
+  assert.match(page.url(), /range=1h.*at=.*paused=1/);
+  await page.locator("body").press("l");
+  await page.waitForFunction(() => !document.body.hasAttribute("data-replay"));
+  await premium(page);
+  assert.deepEqual(errors, []);
+  await context.close();
+});
+
+test("light, by the system or by the key, with readable contrast", async () => {
+  const { page, context, errors } = await open(browser, { colorScheme: "light" });
+  await premium(page);
+  await page.waitForFunction(() => document.body.dataset.loaded === "1d");
+  const theme = () => page.evaluate(() => document.documentElement.dataset.theme);
+  assert.equal(await theme(), "light");
+  await shot(page, "light");
+  const contrast = await page.evaluate(() => {
+    const light = (c) => {
+      const [r, g, b] = c.match(/[\d.]+/g).map((x) => x / 255).map((x) => (x <= 0.03928 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4));
+      return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const bg = light(getComputedStyle(document.querySelector(".card")).backgroundColor);
+    return [...document.querySelectorAll(".age, .muted, .warn, td, th")].map((e) => {
+      const l = light(getComputedStyle(e).color);
+      return (Math.max(l, bg) + 0.05) / (Math.min(l, bg) + 0.05);
+    });
+  });
+  assert.ok(Math.min(...contrast) >= 4.5, `contrast ${Math.min(...contrast).toFixed(2)}`);
+  await page.locator("body").press("t");
+  assert.equal(await theme(), "dark");
+  assert.match(page.url(), /theme=dark/);
+  assert.deepEqual(errors, []);
+  await context.close();
+});
+
+test("one column on a phone, and nothing wider than it", async () => {
+  const { page, context, errors } = await open(browser, { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true });
+  await premium(page);
+  await page.waitForFunction(() => document.body.dataset.loaded === "1d");
+  assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= 390, "the page scrolls sideways");
+  const lefts = await page.locator("main > .card").evaluateAll((cards) => new Set(cards.map((c) => Math.round(c.getBoundingClientRect().left))).size);
+  assert.equal(lefts, 1);
+  await shot(page, "phone");
+  assert.deepEqual(errors, []);
+  await context.close();
+});
+
+test("a link reproduces the view, and keys change it", async () => {
+  const { page, context } = await open(browser, { hash: "#range=6h&gpu=b200&class=interruptible&compare=BTC,gpu&theme=light" });
+  await premium(page);
+  assert.equal(await page.locator('#header button[aria-pressed="true"]').textContent(), "6h");
+  assert.equal(await page.locator("#pivot select").inputValue(), "b200");
+  assert.deepEqual(await page.locator('#compare .chips [aria-pressed="true"]').allTextContents(), ["BTC", "gpu"]);
+  await page.locator("body").press("1");
+  await page.waitForFunction(() => document.body.dataset.loaded === "1h");
+  assert.match(page.url(), /range=1h&gpu=b200/);
+  await page.locator("body").press("?");
+  await page.waitForSelector("dialog[open]");
+  assert.ok(number(await page.locator("dialog kbd").first().textContent()) === 1);
+  await context.close();
+});
