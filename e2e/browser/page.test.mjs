@@ -20,7 +20,8 @@ const shot = async (page, name) => {
 test("the first paint with data comes within two seconds, from this gateway alone, without an error", async () => {
   const { page, context, errors, asked } = await open(browser);
   await premium(page);
-  const ms = await page.evaluate(() => performance.now());
+  const ms = await page.evaluate(() => performance.getEntriesByName("hashpivot:data")[0].startTime);
+  console.log("first paint with data:", Math.round(ms), "ms");
   assert.ok(ms < 2000, `data was painted after ${ms.toFixed(0)} ms`);
   assert.equal(await page.locator(".mode").textContent(), "SIMULATED");
   await page.waitForFunction(() => document.body.dataset.loaded === "1d");
@@ -28,7 +29,6 @@ test("the first paint with data comes within two seconds, from this gateway alon
   assert.ok((await page.locator("#gpus tbody tr").count()) > 5);
   assert.ok((await page.locator("#feeds tbody tr").count()) > 5);
   for (const url of asked) assert.ok(url.startsWith(BASE_URL) || url.startsWith("blob:") || url.startsWith("data:"), `the page asked ${url}`);
-  await shot(page, "dark");
   assert.deepEqual(errors, []);
   await context.close();
 });
@@ -55,6 +55,7 @@ test("live updates arrive, and frames are not dropped for them", async () => {
         requestAnimationFrame(frame);
       }),
   );
+  await shot(page, "dark");
   console.log("frames over 5 s:", JSON.stringify(frames));
   assert.ok(frames.messages > 5, "nothing came in five seconds");
   assert.ok(frames.p50 < 40, `half of the frames took longer than ${frames.p50.toFixed(1)} ms`);
@@ -68,16 +69,11 @@ test("after a broken line the page goes on where it was: as many messages as the
   const of = async () => (await followed(page)).find((f) => f.channel === "hashprice");
   await page.waitForFunction(() => JSON.parse(document.querySelector("#footer [data-followed]").dataset.followed).some((f) => f.channel === "hashprice" && f.received > 0));
   const a = await of();
-  await context.setOffline(true); // new connections fail; the one that is open is cut below
+  await context.setOffline(true);
   const cut = await context.newCDPSession(page);
   await cut.send("Network.enable");
   await cut.send("Network.emulateNetworkConditions", { offline: true, latency: 0, downloadThroughput: 0, uploadThroughput: 0 });
-  const lost = await page.waitForSelector(".conn:not([data-phase=open])", { timeout: 4000 }).then(() => true, () => false);
-  if (!lost) {
-    // Chromium leaves open websockets alone when it is "offline": break it as a dead line does.
-    await page.evaluate(() => window.dispatchEvent(new Event("hashpivot:drop-line")));
-    await page.waitForSelector('.conn:not([data-phase="open"])');
-  }
+  await page.waitForSelector('.conn:not([data-phase="open"])', { timeout: 60_000 }); // at once, or when the client finds the gateway silent
   await page.waitForTimeout(3000); // rows land that nobody sends us
   await cut.send("Network.emulateNetworkConditions", { offline: false, latency: 0, downloadThroughput: -1, uploadThroughput: -1 });
   await context.setOffline(false);
@@ -95,7 +91,7 @@ test("after a broken line the page goes on where it was: as many messages as the
 });
 
 test("a past moment is replayed, paused, and left for the present", async () => {
-  const { page, context, errors } = await open(browser, { hash: `#range=1h&speed=60&at=${new Date(Date.now() - 30 * 60_000).toISOString().slice(0, 19)}Z` });
+  const { page, context, errors } = await open(browser, { hash: `#range=1h&speed=20&at=${new Date(Date.now() - 4 * 60_000).toISOString().slice(0, 19)}Z` });
   await page.waitForSelector("body[data-replay]");
   const moment = async () => Date.parse((await page.locator("#replay .moment").textContent()).replace(" UTC", "Z").replace(" ", "T"));
   const t0 = await moment();
@@ -116,9 +112,9 @@ test("a past moment is replayed, paused, and left for the present", async () => 
 });
 
 test("light, by the system or by the key, with readable contrast", async () => {
-  const { page, context, errors } = await open(browser, { colorScheme: "light" });
+  const { page, context, errors } = await open(browser, { colorScheme: "light", hash: "#range=1h" });
   await premium(page);
-  await page.waitForFunction(() => document.body.dataset.loaded === "1d");
+  await page.waitForFunction(() => document.body.dataset.loaded === "1h");
   const theme = () => page.evaluate(() => document.documentElement.dataset.theme);
   assert.equal(await theme(), "light");
   await shot(page, "light");

@@ -1,3 +1,7 @@
+import { fileURLToPath } from "node:url";
 import { defineConfig } from "vitest/config";
 
-export default defineConfig({ test: { include: ["client/test/**/*.test.ts", "test/**/*.test.ts"] } });
+export default defineConfig({
+  resolve: { alias: { "@hashpivot/client": fileURLToPath(new URL("./client/src/index.ts", import.meta.url)) } },
+  test: { include: ["client/test/**/*.test.ts", "test/**/*.test.ts"] },
+});

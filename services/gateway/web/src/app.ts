@@ -46,6 +46,7 @@ export class App {
   private mode: string | undefined;
   private messages = 0;
   private pruned = 0;
+  private painted = false;
   private readonly system = matchMedia("(prefers-color-scheme: light)");
 
   constructor() {
@@ -170,6 +171,10 @@ export class App {
     );
     this.status.dataset["messages"] = String(this.messages);
     document.title = this.title();
+    if (!this.painted && this.model.signals.size > 0) {
+      this.painted = true;
+      performance.mark("hashpivot:data");
+    }
   }
 
   private title(): string {

@@ -30,14 +30,14 @@ function historySpecs(model: Model, view: View): Spec[] {
   ];
 }
 
-/** What is followed live. */
+/** What is followed live, in the order in which it is seen. */
 function liveSpecs(model: Model): Spec[] {
   return [
-    ...model.range.bars.map((interval): Spec => ({ channel: "bars", symbols: [...EQUITIES], interval })),
-    { channel: "trades", symbols: [...EQUITIES], maxRate: 4 },
+    { channel: "signals", symbols: ["mining-revenue*/*", ...PIVOT.map((n) => `${n}*/*`)] },
     { channel: "hashprice", symbols: ["*"] },
     { channel: "rates", symbols: ["*"] },
-    { channel: "signals", symbols: ["mining-revenue*/*", ...PIVOT.map((n) => `${n}*/*`)] },
+    ...model.range.bars.map((interval): Spec => ({ channel: "bars", symbols: [...EQUITIES], interval })),
+    { channel: "trades", symbols: [...EQUITIES], maxRate: 4 },
     { channel: "halts", symbols: [...EQUITIES] },
     { channel: "feeds", symbols: ["*"] },
   ];
