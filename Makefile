@@ -10,7 +10,7 @@ LDFLAGS        := -X main.released=$(VERSION)
 TESTFLAGS      ?=
 BASE           ?= main
 
-.PHONY: demo up build engine libchdb test check bench fuzz proto clean
+.PHONY: demo up build engine libchdb test check bench fuzz proto web web-check clean
 
 demo: build ## everything with simulated upstreams, in a directory of its own
 	$(BIN) up --sim --demo
@@ -53,6 +53,18 @@ fuzz: engine ## every fuzz target for FUZZTIME
 
 proto: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-vtproto ## generate Go from schemas/proto
 	cd schemas/proto && PATH="$(CURDIR)/$(TOOLS):$$PATH" buf generate
+
+WEB := services/gateway/web
+
+web: $(WEB)/node_modules/.package-lock.json ## build the page into services/gateway/web/dist, which is committed
+	cd $(WEB) && npm run --silent build
+
+web-check: $(WEB)/node_modules/.package-lock.json ## types and tests of the page and its client; that dist is what its source builds
+	cd $(WEB) && npm run --silent lint && npm test --silent && npx vite build --outDir ../../../.cache/web-dist --emptyOutDir --logLevel warn
+	diff -r .cache/web-dist $(WEB)/dist || { echo 'the page was changed and not built: run make web and commit $(WEB)/dist'; exit 1; }
+
+$(WEB)/node_modules/.package-lock.json: $(WEB)/package-lock.json
+	cd $(WEB) && npm ci --silent
 
 $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-vtproto &: tools/proto/go.mod
 	@echo 'building the protobuf tools (once, some minutes)'
