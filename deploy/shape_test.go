@@ -272,7 +272,7 @@ func TestProductionShape(t *testing.T) {
 	}}
 	natsAddr, monitor := startNATS(t, environment(t, s.c.Services["nats"], s.passwords))
 	ch := chembedtest.Start(t, func(c *chembed.Config) { c.Users = map[string]string{"hashpivot": s.passwords["CLICKHOUSE_PASSWORD"]} })
-	s.where = strings.NewReplacer("nats://nats:4222", "nats://"+natsAddr, "clickhouse:9000", ch.NativeAddr(), "0.0.0.0:9464", "127.0.0.1:0")
+	s.where = strings.NewReplacer("nats://nats:4222", "nats://"+natsAddr, "clickhouse:9000", ch.NativeAddr(), "0.0.0.0:9464", "127.0.0.1:0", "0.0.0.0:8080", "127.0.0.1:0")
 
 	t.Run("NATS syncs always and asks for a password", func(t *testing.T) {
 		_, body := get(t, monitor+"/jsz")
@@ -333,6 +333,14 @@ func TestProductionShape(t *testing.T) {
 	for _, table := range []string{"trades", "quotes", "hashprice", "btc_prices", "gpu_offers", "gpu_rates"} {
 		until(t, time.Minute, "rows in "+table, func() bool { return s.rows(table) != `{"n":"0"}` })
 	}
+	// The gateway beside them serves what has landed.
+	gate := s.service("gateway")
+	addr := gate.first("addr")["addr"]
+	until(t, time.Minute, "history over HTTP", func() bool {
+		code, body := get(t, "http://"+addr+"/v1/history?channel=trades&symbols=*&from=TRADES:0&limit=1")
+		return code == 200 && bytes.Contains(body, []byte(`"cursor":"TRADES:`))
+	})
+	gate.stop(grace)
 	// The lander is killed and restarted, as its container would be; nothing is lost or doubled.
 	_ = lander.cmd.Process.Kill()
 	<-lander.done
