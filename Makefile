@@ -10,7 +10,7 @@ LDFLAGS        := -X main.released=$(VERSION)
 TESTFLAGS      ?=
 BASE           ?= main
 
-.PHONY: demo up build engine libchdb test check bench fuzz proto web web-check clean
+.PHONY: demo up build engine libchdb test check bench fuzz proto web web-check python python-test clean
 
 demo: build ## everything with simulated upstreams, in a directory of its own
 	$(BIN) up --sim --demo
@@ -73,6 +73,19 @@ $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-vtproto &: tools/prot
 $(TOOLS)/golangci-lint: tools/lint/go.mod
 	@echo 'building golangci-lint (once, some minutes)'
 	GOWORK=off go build -modfile=tools/lint/go.mod -o $(TOOLS)/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+PYTHON_CLIENT := research/hashpivot_live
+VENV          := .cache/venv
+
+python: $(VENV)/installed ## the Python client's environment
+
+$(VENV)/installed: $(PYTHON_CLIENT)/requirements.txt
+	python3 -m venv --clear $(VENV)
+	$(VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r $(PYTHON_CLIENT)/requirements.txt
+	touch $@
+
+python-test: python ## the Python client: its tests and its types
+	cd $(PYTHON_CLIENT) && PYTHONDONTWRITEBYTECODE=1 ../../$(VENV)/bin/python -m pytest -q && ../../$(VENV)/bin/mypy
 
 clean: ## built things and the demo's data; not the fetched engine
 	rm -rf bin data .cache/tools
