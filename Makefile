@@ -10,7 +10,7 @@ LDFLAGS        := -X main.released=$(VERSION)
 TESTFLAGS      ?=
 BASE           ?= main
 
-.PHONY: demo up build engine libchdb test check bench fuzz proto web web-check python python-test clean
+.PHONY: demo up build engine libchdb test check bench fuzz proto web web-check browser chromium python python-test clean
 
 demo: build ## everything with simulated upstreams, in a directory of its own
 	$(BIN) up --sim --demo
@@ -26,7 +26,7 @@ engine libchdb: $(ENGINE)
 $(ENGINE):
 	sh pkg/chembed/fetch-libchdb.sh .cache/libchdb
 
-test: build ## everything: all modules, race detector, real nats-server and engine, the built binary
+test: build browser web-check python-test ## everything: all modules, race detector, real nats-server and engine, the built binary, the page in Chromium, all clients
 	go test -race -parallel 8 -timeout 8m $(TESTFLAGS) work
 
 check: build $(TOOLS)/buf $(TOOLS)/golangci-lint ## what to run before each commit: format, vet, lint, contract, quick tests
@@ -64,7 +64,17 @@ web-check: $(WEB)/node_modules/.package-lock.json ## types and tests of the page
 	diff -r .cache/web-dist $(WEB)/dist || { echo 'the page was changed and not built: run make web and commit $(WEB)/dist'; exit 1; }
 
 $(WEB)/node_modules/.package-lock.json: $(WEB)/package-lock.json
-	cd $(WEB) && npm ci --silent
+	cd $(WEB) && npm ci --silent && npm run --silent --workspace client build
+
+browser: chromium e2e/browser/node_modules/.package-lock.json $(WEB)/node_modules/.package-lock.json ## what the tests of the page need
+
+e2e/browser/node_modules/.package-lock.json: e2e/browser/package-lock.json
+	cd e2e/browser && npm ci --silent
+
+chromium: ## Debian's Chromium where there is none and root may install it; CHROMIUM names another
+	@test -x "$${CHROMIUM:-/usr/bin/chromium}" || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+	  apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core >/dev/null; } || \
+	  echo 'no Chromium and no right to install it: the tests of the page are skipped'
 
 $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-vtproto &: tools/proto/go.mod
 	@echo 'building the protobuf tools (once, some minutes)'

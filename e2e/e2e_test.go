@@ -162,6 +162,7 @@ type instance struct {
 	ClickHouseHTTP string `json:"clickhouse_http"`
 	Database       string `json:"database"`
 	Admin          string `json:"admin"`
+	Gateway        string `json:"gateway"`
 }
 
 func (p *proc) instance() instance {

@@ -14,7 +14,7 @@ import (
 
 const (
 	// pageRows of history are read at a time.
-	pageRows = 1000
+	pageRows = 5000
 	// historyFrame is about how large a frame of history is, bytes.
 	historyFrame = 32 << 10
 	// nearMessages behind the head are read from the stream; what lies further back comes from ClickHouse, which can select.
@@ -26,11 +26,6 @@ const (
 // begin starts a subscription; ack is called when its start is known, before anything of it is sent.
 func (c *client) begin(sub *subscription, from live.From, ack func()) error {
 	st := c.gw.streams[sub.spec.Stream()]
-	select {
-	case <-st.ready:
-	default:
-		return live.Errorf(live.CodeUnavailable, "stream %s is not followed yet; try again", st.name)
-	}
 	switch from.Kind {
 	case live.FromCursor:
 		sub.start = from.Cursor

@@ -154,6 +154,29 @@ func (g *Gateway) limitsOf(grant *auth.Grant) live.Limits {
 	}
 }
 
+// beginWithin is how long who comes right after a start waits for the streams.
+const beginWithin = 5 * time.Second
+
+// follows waits until a stream is followed.
+func (g *Gateway) follows(ctx context.Context, name market.Stream) error {
+	st := g.streams[name]
+	select {
+	case <-st.ready:
+		return nil
+	default:
+	}
+	late := time.NewTimer(beginWithin)
+	defer late.Stop()
+	select {
+	case <-st.ready:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-late.C:
+		return live.Errorf(live.CodeUnavailable, "stream %s is not followed yet; try again", name)
+	}
+}
+
 // Epoch is the life of a stream that is served, Unix ns; 0 before it is known.
 func (g *Gateway) Epoch(stream market.Stream) int64 {
 	if st := g.streams[stream]; st != nil {
@@ -163,13 +186,11 @@ func (g *Gateway) Epoch(stream market.Stream) int64 {
 }
 
 // Snapshot is the last value of each thing that the spec selects, as messages, and the position behind which the next messages lie. The spec must be normalized.
-func (g *Gateway) Snapshot(_ context.Context, spec live.Spec) (messages []json.RawMessage, position live.Cursor, _ error) {
-	st := g.streams[spec.Stream()]
-	select {
-	case <-st.ready:
-	default:
-		return nil, live.Cursor{}, live.Errorf(live.CodeUnavailable, "stream %s is not followed yet; try again", st.name)
+func (g *Gateway) Snapshot(ctx context.Context, spec live.Spec) (messages []json.RawMessage, position live.Cursor, _ error) {
+	if err := g.follows(ctx, spec.Stream()); err != nil {
+		return nil, live.Cursor{}, err
 	}
+	st := g.streams[spec.Stream()]
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	messages = []json.RawMessage{}

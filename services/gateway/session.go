@@ -146,6 +146,9 @@ func (c *client) wanted(spec live.Spec, from, epoch string) (*want, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.gw.follows(c.ctx, spec.Stream()); err != nil {
+		return nil, err
+	}
 	g := c.granted()
 	if err := g.Allows(spec.Channel, spec.Symbols); err != nil {
 		return nil, err

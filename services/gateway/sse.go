@@ -51,7 +51,7 @@ func (g *Gateway) serveSSE(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// Everything that can be wrong is found before the answer begins.
-	probe := &client{gw: g, grant: grant}
+	probe := &client{gw: g, grant: grant, ctx: r.Context()}
 	want, err := probe.wanted(spec, from, q.Get("epoch"))
 	if err != nil {
 		fail(err)
