@@ -38,6 +38,7 @@ func Dial(ctx context.Context, cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("dial gateway: %w", err)
 	}
+	c.welcome = k.welcome
 	runCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	c.cancel = cancel
 	go c.run(runCtx, k)

@@ -29,6 +29,7 @@ func TestResumeByLastMessage(t *testing.T) {
 	run(t, func(t *testing.T, g *gateway) {
 		var again []client.Reconnect
 		c, p := g.connect(client.Config{OnReconnect: func(r client.Reconnect) { again = append(again, r) }})
+		equal(t, c.Welcome().Mode, "sim") // known as soon as connected
 		s := p.subscribe(c, trades, "TRADES:10", "e1")
 		p.data(s.String(), 11, 12, 12, 11, 13)
 		equal(t, take(t, s, 3), []uint64{11, 12, 13})
@@ -431,7 +432,7 @@ func TestDialRefused(t *testing.T) {
 			}
 			return err
 		}
-		if err := dial(client.Config{URL: "127.0.0.1:8088"}); err == nil {
+		if err := dial(client.Config{URL: "127.0.0.1:8080"}); err == nil {
 			t.Error("no scheme")
 		}
 		if err := dial(client.Config{URL: "ws://127.0.0.1", Token: "bad"}); err == nil || !strings.Contains(err.Error(), live.CodeUnauthorised) {

@@ -14,7 +14,7 @@ import (
 
 // Config says how to reach the gateway. Zero values mean the defaults in the comments.
 type Config struct {
-	// URL of the gateway: ws://127.0.0.1:8088/v1/ws. http and https are understood, and so is a missing path.
+	// URL of the gateway: ws://127.0.0.1:8080/v1/ws. http and https are understood, and so is a missing path.
 	URL string
 	// Token is sent with each connection; TokenFunc is asked for one at each connection and so can give a new one when it has expired.
 	Token     run.Secret
@@ -73,7 +73,7 @@ func (c Config) withDefaults() (Config, error) {
 		u.Scheme = "wss"
 	}
 	if u.Scheme != "ws" && u.Scheme != "wss" || u.Host == "" {
-		return c, fmt.Errorf("URL of the gateway is %q; it must look like ws://127.0.0.1:8088/v1/ws", u.Redacted())
+		return c, fmt.Errorf("URL of the gateway is %q; it must look like ws://127.0.0.1:8080/v1/ws", u.Redacted())
 	}
 	if u.Path == "" || u.Path == "/" {
 		u.Path = "/v1/ws"

@@ -1,7 +1,7 @@
 // Package client reads hashpivot's live feed (docs/live.md): typed events, in order and each once, over a connection that is made again whenever it
 // is lost and goes on where it was.
 //
-//	c, err := client.Dial(ctx, client.Config{URL: "ws://127.0.0.1:8088/v1/ws"})
+//	c, err := client.Dial(ctx, client.Config{URL: "ws://127.0.0.1:8080/v1/ws"})
 //	if err != nil {
 //		return err
 //	}

@@ -1,4 +1,4 @@
-"""The example of the README is run as it stands."""
+"""The examples of the documents are run as they stand."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from gateway import Gateway, Peer, run
 
-EXAMPLE = re.search(r"```python\n(.*?)```", (Path(__file__).parents[1] / "README.md").read_text(), re.S)
+PACKAGE = Path(__file__).parents[1]
 
 
-def test_example() -> None:
-    assert EXAMPLE is not None
-    code = EXAMPLE[1].replace("asyncio.run(main())", "")
-    assert len([line for line in EXAMPLE[1].splitlines() if line.strip()]) <= 10
+@pytest.mark.parametrize("path", [PACKAGE / "README.md", PACKAGE.parents[1] / "docs/live.md"], ids=lambda p: p.name)
+def test_example(path: Path) -> None:
+    example = re.search(r"```python\n(.*?)```", path.read_text(), re.S)
+    assert example is not None
+    code = example[1].replace("asyncio.run(main())", "")
+    assert len([line for line in example[1].splitlines() if line.strip()]) <= 10
 
     async def body(g: Gateway) -> None:
         names: dict[str, Any] = {}
