@@ -150,7 +150,7 @@ func (g *Gateway) Close() {
 // Run follows the streams and serves until ctx ends. Then it tells the clients, lets what waits be written, and closes.
 func (g *Gateway) Run(ctx context.Context) error {
 	srv := &http.Server{
-		Handler: g.routes(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+		Handler: g.routes(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 	}
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))

@@ -38,7 +38,7 @@ type stream struct {
 	patterns   []*selection
 	recent     recent
 	last       map[string]*item // the last value of each thing, by what it is of
-	filled     []*topic         // by the message in hand, with much that waits
+	filled     []*topic         // since the last message, with much that waits
 }
 
 func newStream(name market.Stream, g *Gateway) *stream {
@@ -83,7 +83,6 @@ func (s *stream) take(m bus.Msg) {
 		s.log.Warn("a message is not understood and left out; the lander puts it among the dead letters", "seq", m.Seq, "err", err)
 	}
 	s.mu.Lock()
-	s.filled = s.filled[:0]
 	for run := range runs(items) {
 		s.dispatch(run)
 	}
@@ -92,9 +91,11 @@ func (s *stream) take(m bus.Msg) {
 		s.unpin(old)
 	}
 	s.head.Store(m.Seq)
+	filled := s.filled
+	s.filled = nil
 	s.mu.Unlock()
 	// JetStream keeps what cannot be written yet; memory need not.
-	for _, t := range s.filled {
+	for _, t := range filled {
 		for t.full(s.bound) {
 			time.Sleep(time.Millisecond)
 		}
