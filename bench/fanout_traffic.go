@@ -88,7 +88,7 @@ func (t *traffic) pace(ctx context.Context, perSecond uint64, span time.Duration
 // latencies are those of a span that begins after warm.
 func (t *traffic) latencies(ctx context.Context, warm, span time.Duration) (*load.Histogram, error) {
 	if err := pause(ctx, warm); err != nil {
-		return nil, err
+		return &load.Histogram{}, err
 	}
 	t.g.Measure()
 	err := pause(ctx, span)

@@ -214,12 +214,5 @@ func (g *Group) Stick(channels ...string) (*Stuck, error) {
 	return &Stuck{c: c}, nil
 }
 
-// Gone reports whether the server has given the client up: the connection is closed or half closed.
-func (s *Stuck) Gone() bool {
-	fds := []unix.PollFd{{Fd: int32(s.c.fd), Events: unix.POLLRDHUP}}
-	n, err := unix.Poll(fds, 0)
-	return err == nil && n == 1
-}
-
 // Close ends it.
 func (s *Stuck) Close() { _ = unix.Close(s.c.fd) }
