@@ -1,9 +1,9 @@
 import { Client } from "@hashpivot/client";
-import contractEvents from "virtual:events";
 import { Sync } from "./chart/timechart.js";
 import { RANGES, rangeNamed } from "./data/grid.js";
-import { EQUITIES, type MarketEvent, Model } from "./data/model.js";
-import { History, Live, Playback, type SourceEvents } from "./data/source.js";
+import { History, loadEvents } from "./data/history.js";
+import { EQUITIES, Model } from "./data/model.js";
+import { Lead, Live, Playback, type SourceEvents } from "./data/source.js";
 import { dateUTC, num } from "./format.js";
 import { ComparePanel } from "./ui/compare.js";
 import { el, setText } from "./ui/dom.js";
@@ -22,8 +22,6 @@ import { type View, SPEEDS, fromHash, toHash } from "./view.js";
 
 const DAY = 86_400_000;
 
-const EVENTS: MarketEvent[] = contractEvents.map((e) => ({ ms: Date.parse(e.date), symbol: e.symbol, kind: e.kind, title: e.title, source: "", exact: e.exact }));
-
 /** The page: one view, one model of what it shows, panels that draw it once a frame. */
 export class App {
   private view: View = fromHash(location.hash);
@@ -37,7 +35,7 @@ export class App {
   private readonly status = el("span");
   private live: Live | undefined;
   private playback: Playback | undefined;
-  private history: History | undefined;
+  private history: History | Lead | undefined;
   private dark = true;
   private drawn = false;
   /** The gateway's clock less ours. */
@@ -212,17 +210,17 @@ export class App {
     this.banner.hidden = true;
     delete document.body.dataset["loaded"];
     const model = (this.model = new Model(rangeNamed(this.view.range)));
-    model.events = EVENTS;
     const ev = this.events();
     if (this.view.at === undefined) {
       // First the present, then the past: what lies between them is in both.
       this.live = new Live(this.client, model, { ...ev, missed: () => this.backfill() });
-      this.history = new History(this.client, model, this.view, this.serverNow() + 60_000, ev);
+      this.history = new History(model, this.view, this.serverNow() + 60_000, ev);
     } else {
       const at = Math.min(this.view.at, this.serverNow() - 1000);
       this.replayMs = at;
       const view = this.view;
-      this.history = new History(this.client, model, view, at, {
+      loadEvents(model, ev);
+      this.history = new Lead(this.client, model, view, at, {
         ...ev,
         loaded: (cut) => {
           ev.loaded(cut);
@@ -247,7 +245,7 @@ export class App {
   /** What a slow line or a remade stream took from us is in the tables. */
   private backfill(): void {
     this.history?.stop();
-    this.history = new History(this.client, this.model, this.view, this.serverNow() + 60_000, this.events());
+    this.history = new History(this.model, this.view, this.serverNow() + 60_000, this.events());
   }
 
   private change(part: Partial<View>, reload: boolean): void {

@@ -85,6 +85,18 @@ export class Model {
     return p;
   }
 
+  /** A value of history, without the message that it was told in. */
+  value(id: string, method: string, ms: number, value: number, lo?: number, hi?: number): void {
+    this.version++;
+    this.series(id, CADENCE_MS[method] ?? MINUTE).add(ms, value, lo, hi);
+  }
+
+  mark(events: MarketEvent[]): void {
+    this.events = events;
+    this.version++;
+    this.backdropVersion++;
+  }
+
   ingest(m: Message): void {
     const ms = Date.parse(m.event_time);
     this.version++;
@@ -200,6 +212,16 @@ export class Model {
       out.push({ fromMs: g.fromMs, toMs: g.toMs ?? nowMs });
     }
     return out;
+  }
+
+  /** Holes of all that a message says it was made of, and of who told it. */
+  holesBehind(m: Hashprice | Rate | Signal | undefined, nowMs: number): Hole[] {
+    if (!m) return [];
+    const inputs = Object.entries(("inputs" in m && m.inputs) || {}).filter(([k]) => /source/.test(k)).flatMap(([, v]) => String(v).split(/[ ,]+/));
+    const sources = new Set([m.source, "btc_usd_source" in m ? (m.btc_usd_source ?? "") : "", ...inputs]);
+    const own = [...sources].flatMap((s) => (s ? this.holesOf(s, "*", nowMs) : []));
+    const method = m.type === "signal" ? m.inputs?.["hashprice.method"] : undefined;
+    return method ? [...own, ...this.holesBehind(this.hashprices.get(method), nowMs)] : own;
   }
 
   haltSpans(symbol: string): HaltSpan[] {

@@ -82,6 +82,14 @@ export class Points {
     return this.slots.has(slot);
   }
 
+  /** Holes in which there is no value: a method with several inputs goes on while one of them is away. */
+  bare(holes: readonly Hole[]): Hole[] {
+    if (holes.length === 0) return [];
+    const slots = [...this.slots.values()];
+    const within = (ms: number, h: Hole) => ms > h.fromMs && ms < h.toMs;
+    return holes.filter((h) => !slots.some((s) => within(s.firstMs, h) || within(s.lastMs, h)));
+  }
+
   /**
    * The points of a grid. A line is cut where the distance between two values exceeds thrice the cadence (or two slots, where those are longer), and
    * where a hole of the ledger lies between them: a line across a hole would claim what nobody knows.

@@ -53,8 +53,8 @@ export interface SourceEvents {
   failed(words: string): void;
 }
 
-/** History of the model's range up to a moment, as fast as it is read. Any number of times: what is there already changes nothing. */
-export class History {
+/** What was told before the moment that a replay begins with, message by message: the panels show the last of each. */
+export class Lead {
   private readonly runs: Replay[] = [];
   private left = 0;
   private count = 0;

@@ -74,7 +74,9 @@ export class GPUPanel implements Panel {
     for (const [i, m] of METHODS.entries()) {
       const key = `${view.gpu}/${view.cls}/${m}`;
       const points = model.points.get(`rate/${key}`);
-      this.chart.drawLine(m, points && versionOf(points, key), () => points!.line(s.grid));
+      this.chart.drawLine(m, points && versionOf(points, key, model.backdropVersion), () =>
+        points!.line(s.grid, points!.bare(model.holesBehind(model.rates.get(key), s.nowMs))),
+      );
       this.keys[i]!.root.hidden = !points;
     }
     this.legend(s);

@@ -3,6 +3,7 @@ import { type Sync, TimeChart } from "../chart/timechart.js";
 import { compact, num, stamp, usd } from "../format.js";
 import { type Card, card, el, setText } from "./dom.js";
 import { Key, type Panel, type Scene, showAge } from "./panel.js";
+import { versionOf } from "./pivot.js";
 
 /** Whose hashprice, in the order of the legend; ours first. */
 const METHODS = [
@@ -69,7 +70,9 @@ export class HashpricePanel implements Panel {
     this.chart.setGrid(s.grid);
     for (const m of METHODS) {
       const points = s.model.points.get(`hashprice/${m.id}`);
-      this.chart.drawLine(m.id, points, () => points!.line(s.grid));
+      this.chart.drawLine(m.id, points && versionOf(points, m.id, s.model.backdropVersion), () =>
+        points!.line(s.grid, points!.bare(s.model.holesBehind(s.model.hashprices.get(m.id), s.nowMs))),
+      );
       this.keys.get(m.id)!.root.hidden = !points;
     }
     this.legend(s);

@@ -111,7 +111,9 @@ export class PivotPanel implements Panel {
     for (const suffix of ["", DAILY]) {
       for (const [id, key] of [["pivot-premium", view.gpu], ["gpu-revenue", view.gpu], ["mining-revenue", fleet ?? ""]] as const) {
         const points = model.points.get(`signal/${id}${suffix}/${key}`);
-        this.chart.drawLine(id + suffix, points && versionOf(points, key), () => points!.line(s.grid));
+        this.chart.drawLine(id + suffix, points && versionOf(points, key, model.backdropVersion), () =>
+          points!.line(s.grid, points!.bare(model.holesBehind(model.signals.get(`${id}${suffix}/${key}`), s.nowMs))),
+        );
       }
     }
     const marks = model.events.filter((e) => e.symbol === "").map((e) => ({ slot: Math.floor(e.ms / s.grid.stepMs), text: e.kind.slice(0, 1).toUpperCase() }));
