@@ -45,8 +45,7 @@ type client struct {
 	// The shard's.
 	dirty   []*reader
 	inReady bool
-	rest    []byte // of a write that the socket did not take whole
-	all     bool   // look at all subscriptions, not at the dirty ones only
+	all     bool // look at all subscriptions, not at the dirty ones only
 
 	blocked  atomic.Bool
 	finished sync.Once
@@ -187,7 +186,7 @@ func (c *client) drop(err error) {
 	c.mu.Unlock()
 	c.cancel(err)
 	c.finished.Do(func() { close(c.flushed) })
-	_ = c.conn.TCPConn.Close()
+	_ = c.conn.Close()
 }
 
 // takeQueue hands over what waits, up to about room bytes.

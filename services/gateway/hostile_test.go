@@ -507,7 +507,7 @@ func (a *arena) upgrade(what string, status int, code, query string, header http
 	}
 	var e live.Error
 	body, _ := io.ReadAll(resp.Body)
-	if json.Unmarshal(body, &e); resp.StatusCode != status || e.Code != code || status != http.StatusSwitchingProtocols && len(e.Message) < 15 {
+	if _ = json.Unmarshal(body, &e); resp.StatusCode != status || e.Code != code || status != http.StatusSwitchingProtocols && len(e.Message) < 15 {
 		a.t.Errorf("%s: got %d %s, want %d %s", what, resp.StatusCode, body, status, code)
 	}
 }

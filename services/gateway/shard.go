@@ -250,8 +250,8 @@ func (c *client) wait(rest []byte, last bool) {
 
 // finish closes our side: what was written is still delivered, and the reading side ends when the client closes or its time is up.
 func (c *client) finish() {
-	_ = c.conn.TCPConn.CloseWrite()
-	_ = c.conn.TCPConn.SetReadDeadline(time.Now().Add(c.gw.cfg.Linger))
+	_ = c.conn.CloseWrite()
+	_ = c.conn.SetReadDeadline(time.Now().Add(c.gw.cfg.Linger))
 	c.finished.Do(func() { close(c.flushed) })
 }
 

@@ -160,7 +160,7 @@ func (c *client) ended(err error) {
 
 // drain lets a close frame reach the client: what it sends meanwhile is read and thrown away, for a socket with unread data resets.
 func (c *client) drain() {
-	_ = c.conn.TCPConn.SetReadDeadline(time.Now().Add(c.gw.cfg.Linger))
+	_ = c.conn.SetReadDeadline(time.Now().Add(c.gw.cfg.Linger))
 	_, _ = io.Copy(io.Discard, io.LimitReader(c.conn.TCPConn, 1<<20))
 }
 
@@ -206,6 +206,6 @@ func (g *Gateway) remove(c *client) {
 	delete(g.clients, c)
 	g.mu.Unlock()
 	c.place.Close()
-	_ = c.conn.TCPConn.Close()
+	_ = c.conn.Close()
 	g.metrics.clients.Dec()
 }
