@@ -27,7 +27,7 @@ test("the first paint with data comes within two seconds, from this gateway alon
   console.log("first paint with data:", Math.round(ms), "ms");
   assert.ok(ms < 2000, `data was painted after ${ms.toFixed(0)} ms`);
   assert.equal(await page.locator(".mode").textContent(), "SIMULATED");
-  await page.waitForFunction(() => document.body.dataset.loaded === "1d");
+  await page.waitForFunction(() => document.body.dataset.loaded);
   for (const symbol of ["CORZ", "IREN", "BTBT", "WGMI"]) assert.match(await page.locator(`#equity-${symbol} .price`).textContent(), /\$\d/);
   assert.ok((await page.locator("#gpus tbody tr").count()) > 5);
   assert.ok((await page.locator("#feeds tbody tr").count()) > 5);
@@ -148,7 +148,7 @@ test("light, by the system or by the key, with readable contrast", async () => {
 test("one column on a phone, and nothing wider than it", async () => {
   const { page, context, errors } = await open(browser, { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true });
   await premium(page);
-  await page.waitForFunction(() => document.body.dataset.loaded === "1d");
+  await page.waitForFunction(() => document.body.dataset.loaded);
   assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= 390, "the page scrolls sideways");
   const lefts = await page.locator("main > .card").evaluateAll((cards) => new Set(cards.map((c) => Math.round(c.getBoundingClientRect().left))).size);
   assert.equal(lefts, 1);

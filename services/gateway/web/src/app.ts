@@ -1,7 +1,7 @@
 import { Client } from "@hashpivot/client";
 import { Sync } from "./chart/timechart.js";
 import { RANGES, rangeNamed } from "./data/grid.js";
-import { History, loadEvents } from "./data/history.js";
+import { History, loadEvents, rangeWithData } from "./data/history.js";
 import { EQUITIES, Model } from "./data/model.js";
 import { Lead, Live, Playback, type SourceEvents } from "./data/source.js";
 import { dateUTC, num } from "./format.js";
@@ -91,7 +91,7 @@ export class App {
       },
       onError: (err) => this.fail(err.message),
     });
-    this.load();
+    void this.begin();
 
     window.addEventListener("hashchange", () => {
       if (location.hash === toHash(this.view)) return;
@@ -122,6 +122,16 @@ export class App {
       help: () => this.help.showModal(),
     });
     setInterval(() => this.wake(), 1000); // ages grow without news
+  }
+
+  /** A link says what to show; without one it is the shortest range that has something to show. */
+  private async begin(): Promise<void> {
+    if (!/[#&](range|at)=/.test(location.hash)) {
+      const range = await rangeWithData();
+      if (this.history) return; // somebody chose meanwhile
+      this.view = { ...this.view, range };
+    }
+    this.load();
   }
 
   private serverNow(): number {

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { RANGES, rangeNamed } from "../src/data/grid.js";
-import { bucketOf, eventsOf, requests } from "../src/data/history.js";
+import { bucketOf, eventsOf, requests, shortestRange } from "../src/data/history.js";
 import { Model } from "../src/data/model.js";
 import { Points } from "../src/data/points.js";
 import { DEFAULT } from "../src/view.js";
@@ -49,4 +49,13 @@ test("a hole of an input cuts a line where the line has nothing, and not where i
 test("contracts and events are one list by date", () => {
   const list = eventsOf({ contracts: [{ symbol: "CORZ", signed: "2024-06-03", exact: true, title: "a" }], events: [{ date: "2024-04-20", kind: "halving", title: "b" }] });
   expect(list.map((e) => [e.symbol, e.kind, e.exact])).toEqual([["", "halving", false], ["CORZ", "ai-contract", true]]);
+});
+
+test("without a range in the link, the shortest that shows something", () => {
+  const days = (n: number) => Array.from({ length: n }, (_, i) => now - (i + 1) * 86_400_000);
+  const some = (n: number) => new Set(Array.from({ length: n }, (_, i) => String(i)));
+  expect(shortestRange(some(30), [], now)).toBe("1d");
+  expect(shortestRange(some(4), days(60), now)).toBe("1m");
+  expect(shortestRange(some(4), days(60).slice(2), now)).toBe("6m");
+  expect(shortestRange(some(4), days(5), now)).toBe("1d");
 });

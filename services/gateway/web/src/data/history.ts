@@ -1,6 +1,6 @@
 import type { Message } from "@hashpivot/client";
 import type { View } from "../view.js";
-import type { Range } from "./grid.js";
+import { RANGES, type Range } from "./grid.js";
 import { EQUITIES, type MarketEvent, type Model } from "./model.js";
 import type { SourceEvents } from "./source.js";
 
@@ -158,4 +158,32 @@ export function loadEvents(model: Model, ev: SourceEvents): void {
     },
     (err: unknown) => ev.failed(`events: ${err instanceof Error ? err.message : String(err)}`),
   );
+}
+
+const ENOUGH = 30;
+
+/** The shortest range from a day on that shows something: of the times of the day's values and bars, and of the daily hashprices. */
+export function shortestRange(dayTimes: ReadonlySet<string>, dailyMs: readonly number[], nowMs: number): string {
+  if (dayTimes.size >= ENOUGH) return "1d";
+  const fits = (r: Range) => r.spanS > 86_400 && dailyMs.filter((ms) => ms >= nowMs - r.spanS * 1000).length >= ENOUGH;
+  return RANGES.find(fits)?.name ?? "1d";
+}
+
+/** Asks what there is for a link that names no range; what cannot be known in two seconds is the usual day. */
+export async function rangeWithData(): Promise<string> {
+  const signal = AbortSignal.timeout(2000);
+  const now = Date.now();
+  const from = (days: number) => new Date(now - days * 86_400_000).toISOString();
+  try {
+    const [ticks, bars, daily] = await Promise.all([
+      ask(path("series", { channel: "hashprice", symbol: "tip144", field: "hashprice_usd", interval: "5m", from: from(1) }), signal),
+      ask(path("bars", { symbol: EQUITIES[0], interval: "5m", from: from(1), limit: "200" }), signal),
+      ask(path("series", { channel: "hashprice", symbol: "daily", field: "hashprice_usd", interval: "1d", from: from(1096) }), signal),
+    ]);
+    const times = (list: Row[] | undefined) => new Set((list ?? []).map((p) => String(p["time"])));
+    const [a, b] = [times(ticks["points"]), times(bars["bars"])];
+    return shortestRange(a.size > b.size ? a : b, ((daily["points"] ?? []) as Row[]).map((p) => Date.parse(p["event_time"])), now);
+  } catch {
+    return "1d";
+  }
 }
