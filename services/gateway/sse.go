@@ -96,10 +96,10 @@ func (c *client) serveOne(w *want) {
 		c.sendError("", "", err)
 		c.close(live.CloseShutdown, "")
 	}
-	_ = c.conn.TCPConn.SetReadDeadline(time.Time{})
+	_ = c.conn.SetReadDeadline(time.Time{})
 	var one [64]byte
 	for n := 0; n < maxRequestRest; {
-		k, err := c.conn.TCPConn.Read(one[:])
+		k, err := c.conn.Read(one[:])
 		if n += k; err != nil {
 			break
 		}
