@@ -62,7 +62,7 @@ export class Bars {
     const close = Number(b.close_usd ?? 0);
     this.bars.set(ms, {
       ms, rev, close, open: Number(b.open_usd ?? close), high: Number(b.high_usd ?? close), low: Number(b.low_usd ?? close), volume: Number(b.volume ?? 0),
-      session: b.session ?? "",
+      session: b.session || old?.session || "",
     });
     const n = Math.floor(ms / this.stepMs);
     this.version++;

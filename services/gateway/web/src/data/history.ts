@@ -6,7 +6,8 @@ import type { SourceEvents } from "./source.js";
 
 const NAMES = ["pivot-premium", "gpu-revenue"];
 const CLASSES = ["on-demand", "interruptible", "reserved"];
-const SESSIONS = ["overnight", "pre", "regular", "after"];
+/** Once all bars, since some venues name no session, and once those of each. */
+const SESSIONS = ["", "overnight", "pre", "regular", "after"];
 const METHODS = ["tip144", "daily", "luxor", "braiins", "coinmetrics-daily"];
 /** The fleet that mining revenue is told of until a message names another. */
 const FLEET = "fleet";
