@@ -98,13 +98,6 @@ func Type(ev market.Event) string {
 	return "unknown"
 }
 
-// Types lists what Type tells of events that have a channel.
-func Types() []string {
-	return []string{
-		"trade", "quote", "bar", "halt", "imbalance", "block", "difficulty", "fees", "btc_price", "hashprice", "offer", "rate", "signal", "feed_event", "feed_gap",
-	}
-}
-
 // object writes the members of a JSON object behind the first.
 type object struct{ b []byte }
 
