@@ -21,6 +21,7 @@ import (
 
 // TestDashboards runs everything and looks at it as dashboards do: the page in a real Chromium, the clients' examples, and gateways that are killed.
 func TestDashboards(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	p := start(t, nil, "up", "--sim", "--json", "--free-ports", "--data-dir", dir, "--set", "sim.rate=300")
 	in := p.instance()
@@ -38,7 +39,7 @@ func TestDashboards(t *testing.T) {
 			t.Skipf("no Chromium: %v; make chromium installs Debian's, CHROMIUM names another", err)
 		}
 		command(t, 4*time.Minute, "browser", []string{
-			"BASE_URL=http://" + in.Gateway, "CLICKHOUSE_URL=http://" + in.ClickHouseHTTP + "/?database=" + in.Database, "CHROMIUM=" + browser,
+			"BASE_URL=http://" + in.Gateway, "CLICKHOUSE_URL=http://" + in.ClickHouseHTTP + "/?database=" + in.Database, "CHROMIUM=" + browser, "SLOW=5",
 		}, "npm", "test", "--silent")
 	})
 
@@ -61,6 +62,11 @@ func command(t *testing.T, within time.Duration, dir string, env []string, name 
 	out, err := cmd.CombinedOutput()
 	t.Logf("%s", out)
 	if err != nil {
+		for l := range strings.Lines(string(out)) { // one by one, so that they are seen where only first lines are
+			if strings.Contains(l, "not ok") || strings.Contains(l, "error:") {
+				t.Errorf("%s", strings.TrimSpace(l))
+			}
+		}
 		t.Errorf("%s %v: %v", name, args, err)
 	}
 }

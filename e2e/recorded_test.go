@@ -212,6 +212,7 @@ func agrees(t *testing.T, data, dir string) {
 
 // TestKilledTwentyTimes: kill -9 of the whole process tree at random moments of a recorded run costs nothing and doubles nothing.
 func TestKilledTwentyTimes(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("the long way; TestRecordedTwice is the short one")
 	}

@@ -3,6 +3,8 @@ import { after, before, test } from "node:test";
 import { BASE_URL, followed, launch, open, query } from "./harness.mjs";
 
 const SHOTS = process.env.SCREENSHOTS; // a directory to keep pictures in
+// How much longer than on a quiet machine things may take: the whole suite, with the race detector, shares the same cores.
+const SLOW = Number(process.env.SLOW ?? 1);
 let browser;
 before(async () => {
   browser = await launch();
@@ -25,7 +27,7 @@ test("the first paint with data comes within two seconds, from this gateway alon
   await premium(page);
   const ms = await page.evaluate(() => performance.getEntriesByName("hashpivot:data")[0].startTime);
   console.log("first paint with data:", Math.round(ms), "ms");
-  assert.ok(ms < 2000, `data was painted after ${ms.toFixed(0)} ms`);
+  assert.ok(ms < 2000 * SLOW, `data was painted after ${ms.toFixed(0)} ms`);
   assert.equal(await page.locator(".mode").textContent(), "SIMULATED");
   await page.waitForFunction(() => document.body.dataset.loaded);
   for (const symbol of ["CORZ", "IREN", "BTBT", "WGMI"]) assert.match(await page.locator(`#equity-${symbol} .price`).textContent(), /\$\d/);
@@ -61,7 +63,7 @@ test("live updates arrive, and frames are not dropped for them", async () => {
   await shot(page, "dark");
   console.log("frames over 5 s:", JSON.stringify(frames));
   assert.ok(frames.messages > 5, "nothing came in five seconds");
-  assert.ok(frames.p50 < 40, `half of the frames took longer than ${frames.p50.toFixed(1)} ms`);
+  assert.ok(frames.p50 < 40 * SLOW, `half of the frames took longer than ${frames.p50.toFixed(1)} ms`);
   assert.deepEqual(errors, []);
   await context.close();
 });
