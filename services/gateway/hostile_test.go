@@ -88,9 +88,7 @@ func newArena(t *testing.T, change func(*gateway.Config)) *arena {
 			t.Errorf("the gateway ended with: %v", err)
 		}
 	})
-	for a.gw.Epoch(market.Trades) == 0 { // the stream is followed soon
-		time.Sleep(time.Millisecond)
-	}
+	<-a.gw.Ready()
 	a.published = 0
 	a.watch()
 	return a
