@@ -429,7 +429,7 @@ func TestServerSentEvents(t *testing.T) {
 	w := newWorld(t, false)
 	g, _ := w.gateway(nil)
 	w.publish(trade("CORZ", 1), trade("CORZ", 2), trade("CORZ", 3))
-	events := func(lastID string) []string {
+	events := func(lastID string, want int) []string {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+g.Addr()+"/v1/stream?channel=trades&symbols=CORZ&from=TRADES:0", nil)
 		if err != nil {
 			t.Fatal(err)
@@ -446,24 +446,27 @@ func TestServerSentEvents(t *testing.T) {
 			t.Fatalf("content type %q", resp.Header.Get("Content-Type"))
 		}
 		var ids []string
+		got, present := 0, false
 		lines := bufio.NewScanner(resp.Body)
 		lines.Buffer(nil, 1<<20)
 		for lines.Scan() {
 			if id, ok := strings.CutPrefix(lines.Text(), "id: "); ok {
 				ids = append(ids, id)
 			}
-			if lines.Text() == "event: live" {
+			got += strings.Count(lines.Text(), `"type":"trade"`)
+			present = present || lines.Text() == "event: live"
+			if present && got >= want && lines.Text() == "" { // what is not history yet comes live
 				return ids
 			}
 		}
 		t.Fatal("the events ended")
 		return nil
 	}
-	first := events("")
+	first := events("", 3)
 	if len(first) == 0 {
 		t.Fatal("no data came")
 	}
-	if again := events(first[len(first)-1]); len(again) != 0 {
+	if again := events(first[len(first)-1], 0); len(again) != 0 {
 		t.Errorf("behind the last event came %v", again)
 	}
 }
