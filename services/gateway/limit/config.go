@@ -25,7 +25,7 @@ type Config struct {
 	SubjectSubscriptions int     `koanf:"subject_subscriptions"`
 	SubjectRequests      float64 `koanf:"subject_requests"`
 	SubjectRequestBurst  int     `koanf:"subject_request_burst"`
-	// HistoryBytes a second that history, replays and HTTP may send to one address, and to one subject; 0: no bound.
+	// HistoryBytes a second that history and replays of connections may send to one address, and to one subject; 0: no bound.
 	HistoryBytes int `koanf:"history_bytes"`
 	// Strikes are the refusals after which a connection that goes on is closed; one is forgiven each second.
 	Strikes int `koanf:"strikes"`
