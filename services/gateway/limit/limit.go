@@ -176,34 +176,7 @@ func (l *Limiter) request(a *account) error {
 	return l.refuse(a.whose, "requests", "this %s sends more than %v requests a second; slow down", a.whose, float64(a.requests.Limit()))
 }
 
-// Flow is the pace of history to one client over HTTP; Close it after.
-func (l *Limiter) Flow(addr netip.Addr, identity string) *Flow {
-	f := &Flow{l: l, accounts: []*account{l.hold(address, addressKey(addr))}}
-	if identity != "" {
-		f.accounts = append(f.accounts, l.hold(subject, identity))
-	}
-	return f
-}
-
-// Flow paces bytes.
-type Flow struct {
-	l        *Limiter
-	accounts []*account
-	once     sync.Once
-}
-
-// Wait until n bytes more may be sent.
-func (f *Flow) Wait(ctx context.Context, n int) error { return wait(ctx, n, f.accounts...) }
-
-// Close lets go of the accounts. It may be called again.
-func (f *Flow) Close() {
-	f.once.Do(func() {
-		for _, a := range f.accounts {
-			f.l.release(a)
-		}
-	})
-}
-
+// wait until every account lets n bytes through.
 func wait(ctx context.Context, n int, accounts ...*account) error {
 	for _, a := range accounts {
 		if a == nil || a.bytes == nil {
