@@ -62,13 +62,8 @@ func (s *Store) Events(ctx context.Context, q EventQuery, fn func(market.Event, 
 	return nil
 }
 
-// SeqAt returns the greatest sequence of a stream that JetStream stored before t, as far as rows of it have landed; 0 if there is none. It
-// reads the stream times of the whole table.
-func (s *Store) SeqAt(ctx context.Context, stream market.Stream, t time.Time) (uint64, error) {
-	return s.SeqBetween(ctx, stream, time.Time{}, t)
-}
-
-// SeqBetween is SeqAt among messages that were stored at or after since: those of the stream that is there now, if since is when it was made.
+// SeqBetween returns the greatest sequence of a stream that JetStream stored before t and not before since, as far as rows of it have landed; 0 if there
+// is none. since is when the stream was made, so that an older life of it does not count; zero: no bound. It reads the stream times of the whole table.
 func (s *Store) SeqBetween(ctx context.Context, stream market.Stream, since, t time.Time) (uint64, error) {
 	tables, err := tablesOf(stream)
 	if err != nil {
