@@ -40,6 +40,7 @@ func events(t testing.TB, st *store.Store, q store.EventQuery) []found {
 
 // The tests share an engine; each begins with empty tables.
 func TestEvents(t *testing.T) {
+	t.Parallel()
 	st := storetest.Start(t)
 	for name, f := range map[string]func(*testing.T, *store.Store){
 		"round trip": testEventsRoundTrip, "select": testEventsSelect, "doubled rows": testEventsOfDoubledRowsComeOnce, "far apart": testEventsFarApart,

@@ -16,6 +16,7 @@ import (
 )
 
 func TestMigrateTwiceDoesNothing(t *testing.T) {
+	t.Parallel()
 	st := storetest.Start(t)
 	if err := st.Migrate(context.Background()); err != nil {
 		t.Fatalf("second time: %v", err)
@@ -24,6 +25,7 @@ func TestMigrateTwiceDoesNothing(t *testing.T) {
 
 // Several services of one system start together and each migrates.
 func TestMigrateTogether(t *testing.T) {
+	t.Parallel()
 	_, srv := storetest.StartServer(t)
 	var wg sync.WaitGroup
 	for range 3 {
@@ -101,6 +103,7 @@ func trades(t testing.TB, n int) *store.Batch {
 
 // A migration that was cut off between its statement and the record of it runs again.
 func TestMigrateAfterCrash(t *testing.T) {
+	t.Parallel()
 	st := storetest.Start(t)
 	ctx := context.Background()
 	insert(t, st, trades(t, 10), "x")
@@ -113,6 +116,7 @@ func TestMigrateAfterCrash(t *testing.T) {
 
 // The tables have the columns that batches send, and no other; every table deduplicates, and everything says what it is.
 func TestSchemaIsWhatBatchesSend(t *testing.T) {
+	t.Parallel()
 	st := storetest.Start(t)
 	ctx := context.Background()
 	for table, want := range store.Schema() {

@@ -29,6 +29,7 @@ func put(t testing.TB, b *store.Batch, seq, idx int, ev market.Event) {
 
 // A stream of several tables is audited as one.
 func TestLandedCountsAcrossTables(t *testing.T) {
+	t.Parallel()
 	st := storetest.Start(t)
 	ctx := context.Background()
 	b := st.NewBatch()
@@ -73,6 +74,7 @@ func TestLandedCountsAcrossTables(t *testing.T) {
 }
 
 func TestQuery(t *testing.T) {
+	t.Parallel()
 	st := storetest.Start(t)
 	ctx := context.Background()
 	res, err := st.Query(ctx, "SELECT 1 AS a, toDecimal64('13.3700', 8) AS b, NULL AS c, [1, 2] AS d, toNullable('x') AS e, toDecimal128('-0.0000000000000000001', 19) AS f")
@@ -111,6 +113,7 @@ func TestQuery(t *testing.T) {
 }
 
 func TestQueryIsBounded(t *testing.T) {
+	t.Parallel()
 	_, srv := storetest.StartServer(t)
 	cfg := storetest.Config(srv)
 	cfg.MaxResultRows = 10
@@ -129,6 +132,7 @@ func TestQueryIsBounded(t *testing.T) {
 
 // The views show the greatest revision, and of equal ones the last in the stream, whatever the order in which rows landed.
 func TestViewsShowWhatIsTrueNow(t *testing.T) {
+	t.Parallel()
 	st := storetest.Start(t)
 	bar := func(rev uint32, closing string) *market.Bar {
 		return &market.Bar{Meta: meta(rev), Symbol: "IREN", Interval: market.Interval1d, CloseUSD: market.MustDecimal(closing)}

@@ -17,6 +17,7 @@ import (
 
 // Every type of event comes back from its table value by value, at the extremes of every column.
 func TestRoundTrip(t *testing.T) {
+	t.Parallel()
 	st := storetest.Start(t)
 	ctx := context.Background()
 	run := 0
@@ -76,6 +77,7 @@ func compare(t *rapid.T, st *store.Store, table string, seq uint64, want []row) 
 
 // A dictionary beyond one and two bytes of keys.
 func TestRoundTripManyWords(t *testing.T) {
+	t.Parallel()
 	st := storetest.Start(t)
 	ctx := context.Background()
 	now := time.Date(2026, 11, 20, 15, 0, 0, 0, time.UTC)

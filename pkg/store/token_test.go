@@ -78,6 +78,7 @@ func TestBlocksAreInFixedOrder(t *testing.T) {
 }
 
 func TestSameTokenAddsNothing(t *testing.T) {
+	t.Parallel()
 	st := storetest.Start(t)
 	b := spread(t, 100, 1)
 	for range 3 {
@@ -97,6 +98,7 @@ func TestSameTokenAddsNothing(t *testing.T) {
 }
 
 func TestEmptyTokenIsRefused(t *testing.T) {
+	t.Parallel()
 	st := storetest.Start(t)
 	if err := st.Insert(context.Background(), spread(t, 1, 1), ""); err == nil {
 		t.Error("a batch without token was inserted")
@@ -106,10 +108,11 @@ func TestEmptyTokenIsRefused(t *testing.T) {
 
 // Each block is one part, whatever the number of partitions, of rows or the width of a row.
 func TestBlockIsOnePart(t *testing.T) {
+	t.Parallel()
 	st := storetest.Start(t)
 	insert(t, st, spread(t, 50, 1), "a")
 	parts := func(table string) []any {
-		res, err := st.Query(context.Background(), "SELECT count(), sum(rows) FROM system.part_log WHERE event_type = 'NewPart' AND table = '"+table+"'")
+		res, err := st.Query(context.Background(), "SELECT count(), sum(rows) FROM system.part_log WHERE event_type = 'NewPart' AND database = currentDatabase() AND table = '"+table+"'")
 		if err == nil {
 			return res.Rows[0]
 		}
@@ -130,6 +133,7 @@ func TestBlockIsOnePart(t *testing.T) {
 
 // More rows than the server's own block size (1,048,449): split, a token would cover the pieces by their order.
 func TestLargeBatchIsOneBlock(t *testing.T) {
+	t.Parallel()
 	st := storetest.Start(t)
 	const n = 1_300_000
 	when := time.Date(2026, 11, 3, 15, 0, 0, 0, time.UTC)
@@ -154,6 +158,7 @@ func TestLargeBatchIsOneBlock(t *testing.T) {
 }
 
 func TestHalfInsertedBatchIsCompleted(t *testing.T) {
+	t.Parallel()
 	st := storetest.Start(t)
 	b := spread(t, 100, 1)
 	for n := range len(b.Blocks()) + 1 {
@@ -169,6 +174,7 @@ func TestHalfInsertedBatchIsCompleted(t *testing.T) {
 
 // A zombie and its successor insert the same range at the same time.
 func TestConcurrentSameToken(t *testing.T) {
+	t.Parallel()
 	st, srv := storetest.StartServer(t)
 	stores := []*store.Store{st, storetest.Open(t, srv), storetest.Open(t, srv)}
 	const ranges = 10
@@ -189,6 +195,7 @@ func TestConcurrentSameToken(t *testing.T) {
 
 // The engine is killed again and again while a client inserts; every error is transient, and after the retries every row is there once.
 func TestKilledEngineLosesAndDoublesNothing(t *testing.T) {
+	t.Parallel()
 	st, srv := storetest.StartServer(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -241,6 +248,7 @@ func retry(ctx context.Context, t testing.TB, f func() error) {
 }
 
 func TestInsertCancelled(t *testing.T) {
+	t.Parallel()
 	st := storetest.Start(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -282,6 +290,7 @@ func TestErrorsAreClassified(t *testing.T) {
 
 // A constraint that an operator has added refuses a block: known, final, and nothing of the block is stored.
 func TestConstraintRefusesBlock(t *testing.T) {
+	t.Parallel()
 	st := storetest.Start(t)
 	exec(context.Background(), t, st, "ALTER TABLE trades ADD CONSTRAINT sane CHECK price_usd < 10")
 	err := st.Insert(context.Background(), spread(t, 10, 1), "x")
@@ -293,6 +302,7 @@ func TestConstraintRefusesBlock(t *testing.T) {
 
 // A table that somebody has altered is the operator's business and no fault of the rows.
 func TestAlteredTableIsNoFaultOfTheRows(t *testing.T) {
+	t.Parallel()
 	st := storetest.Start(t)
 	ctx := context.Background()
 	b := spread(t, 10, 1)

@@ -86,6 +86,7 @@ func (p *deafProxy) cut() {
 
 // The server stores the block, and its answer never arrives: the client cannot know, inserts again, and nothing is doubled.
 func TestUnknownOutcome(t *testing.T) {
+	t.Parallel()
 	direct, srv := storetest.StartServer(t)
 	proxy := newDeafProxy(t, srv.NativeAddr())
 	cfg := storetest.Config(srv)

@@ -12,6 +12,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"strings"
@@ -28,7 +29,62 @@ import (
 // the tests, and fails if they leave goroutines behind.
 func Main(m *testing.M, opts ...goleak.Option) {
 	chembed.RunChildIfRequested()
-	goleak.VerifyTestMain(m, opts...)
+	goleak.VerifyTestMain(ending{m}, opts...)
+}
+
+// ending closes the shared server behind the last test.
+type ending struct{ *testing.M }
+
+func (e ending) Run() int {
+	code := e.M.Run()
+	if err := shared.close(); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "close the shared ClickHouse:", err)
+		return max(code, 1)
+	}
+	return code
+}
+
+// shared is the one server that tests of a process have together.
+var shared sharedServer
+
+type sharedServer struct {
+	mu  sync.Mutex
+	srv *chembed.Server
+	dir string
+}
+
+// Shared is a server that all tests of the process have together: each uses a database of its own and leaves the engine alone. It is closed by Main.
+func Shared(t testing.TB) *chembed.Server {
+	t.Helper()
+	shared.mu.Lock()
+	defer shared.mu.Unlock()
+	if shared.srv != nil {
+		return shared.srv
+	}
+	dir, err := os.MkdirTemp("", "chembedtest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared.dir = dir
+	cfg := config(dir)
+	cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	shared.srv = start(t, cfg)
+	return shared.srv
+}
+
+func (s *sharedServer) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dir == "" {
+		return nil
+	}
+	var err error
+	if s.srv != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		err = s.srv.Close(ctx)
+	}
+	return errors.Join(err, os.RemoveAll(s.dir))
 }
 
 // Option changes the configuration of the server.
@@ -42,6 +98,13 @@ func Start(t testing.TB, opts ...Option) *chembed.Server {
 	for _, o := range opts {
 		o(&cfg)
 	}
+	srv := start(t, cfg)
+	t.Cleanup(func() { Close(t, srv) })
+	return srv
+}
+
+func start(t testing.TB, cfg chembed.Config) *chembed.Server {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	srv, err := chembed.Start(ctx, cfg)
@@ -51,19 +114,23 @@ func Start(t testing.TB, opts ...Option) *chembed.Server {
 	if err != nil {
 		t.Fatalf("start ClickHouse: %v", err)
 	}
-	t.Cleanup(func() { Close(t, srv) })
 	return srv
 }
 
 // Config is what Start uses: free ports, a temporary directory, a quick restart
 // and the test's own log.
 func Config(t testing.TB) chembed.Config {
+	cfg := config(t.TempDir())
+	cfg.Logger = Logger(t)
+	return cfg
+}
+
+func config(dir string) chembed.Config {
 	cfg := chembed.DefaultConfig()
-	cfg.DataDir = t.TempDir()
+	cfg.DataDir = dir
 	cfg.NativeAddr, cfg.HTTPAddr = "127.0.0.1:0", "127.0.0.1:0"
 	cfg.DrainTimeout = 2 * time.Second
 	cfg.RestartMin = 20 * time.Millisecond
-	cfg.Logger = Logger(t)
 	return cfg
 }
 

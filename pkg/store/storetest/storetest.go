@@ -9,6 +9,8 @@ package storetest
 
 import (
 	"context"
+	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,24 +24,35 @@ import (
 // Main is for TestMain: the test binary is the engine's executable too, and no goroutine may be left at the end.
 func Main(m *testing.M, opts ...goleak.Option) { chembedtest.Main(m, opts...) }
 
-// Start runs an engine until the test ends and returns a store with a migrated database in it.
-func Start(t testing.TB, opts ...chembedtest.Option) *store.Store {
+// databases counts those of the shared engine.
+var databases atomic.Int64
+
+// Start returns a store with a migrated database of its own on the engine that all tests of the process share.
+func Start(t testing.TB) *store.Store {
 	t.Helper()
-	st, _ := StartServer(t, opts...)
+	cfg := Config(chembedtest.Shared(t))
+	cfg.Database = fmt.Sprint("test_", databases.Add(1))
+	st := open(t, cfg)
+	migrate(t, st)
 	return st
 }
 
-// StartServer is Start for tests that also need the engine, to kill it for instance.
+// StartServer is Start with an engine of the test's own, to kill it for instance.
 func StartServer(t testing.TB, opts ...chembedtest.Option) (*store.Store, *chembed.Server) {
 	t.Helper()
 	srv := chembedtest.Start(t, opts...)
 	st := Open(t, srv)
+	migrate(t, st)
+	return st, srv
+}
+
+func migrate(t testing.TB, st *store.Store) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := st.Migrate(ctx); err != nil {
 		t.Fatalf("migrate: %v", err)
 	}
-	return st, srv
 }
 
 // Config of a store on srv.
@@ -52,7 +65,12 @@ func Config(srv *chembed.Server) store.Config {
 // Open returns another store on srv, as another process would have it, closed when the test ends.
 func Open(t testing.TB, srv *chembed.Server) *store.Store {
 	t.Helper()
-	st, err := store.Open(context.Background(), Config(srv), chembedtest.Logger(t))
+	return open(t, Config(srv))
+}
+
+func open(t testing.TB, cfg store.Config) *store.Store {
+	t.Helper()
+	st, err := store.Open(context.Background(), cfg, chembedtest.Logger(t))
 	if err != nil {
 		t.Fatalf("open store: %v", err)
 	}
