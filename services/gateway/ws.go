@@ -152,6 +152,7 @@ func (c *client) ended(err error) {
 	default:
 		c.close(websocket.CloseProtocolError, "")
 	}
+	c.drain()
 	select {
 	case <-c.flushed:
 	case <-time.After(c.gw.cfg.Linger):
