@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -203,7 +204,9 @@ func TestEveryRateCanBeRecomputedFromTheOffers(t *testing.T) {
 			full++
 		}
 		for _, c := range r.Constituents {
-			if c.Provider == "lambda via shadeform" || c.Provider == "runpod via prime-intellect" {
+			// A provider whose first polls failed, as on a busy machine, is known through its reseller until one succeeds.
+			provider, _, resold := strings.Cut(c.Provider, " via ")
+			if (provider == "lambda" || provider == "runpod") && resold && toldBy(log, "sim-"+provider, r.RecvTime) {
 				t.Errorf("%s is read directly: %s", c.Provider, names(r))
 			}
 		}
@@ -217,6 +220,11 @@ func TestEveryRateCanBeRecomputedFromTheOffers(t *testing.T) {
 	}
 	last := indices(mem.Events(), "h100-sxm")
 	t.Logf("%v recomputed, %d different; the last H100 SXM: %s of %s", n, len(distinct), last[len(last)-1].USDPerGPUHour, names(last[len(last)-1]))
+}
+
+// toldBy reports whether a source had told an offer by a time.
+func toldBy(log []*market.Offer, source string, at time.Time) bool {
+	return slices.ContainsFunc(log, func(o *market.Offer) bool { return o.Source == source && !o.RecvTime.After(at) })
 }
 
 func openAt(r *market.Rate, log []*market.Offer) (out []*market.Offer) {

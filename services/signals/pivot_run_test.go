@@ -16,7 +16,7 @@ import (
 // untilPivot waits for a value of a series at a time, or for a revision of it.
 func (r *running) untilPivot(name, symbol string, at time.Time, rev ...uint32) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if !r.sink.Wait(ctx, func(events []market.Event) bool {
 		for _, ev := range events {
@@ -118,7 +118,7 @@ func TestPivotEqualsTheViews(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("not killed")
 	}
 	r = s.start(cfg, -1)

@@ -122,7 +122,7 @@ func (r *running) end() {
 		if err != nil {
 			r.t.Fatalf("run: %v", err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		r.t.Fatal("the service does not end")
 	}
 	r.all = append(r.all, feedtest.Of[*market.Bar](r.sink.Memory)...)
@@ -130,7 +130,7 @@ func (r *running) end() {
 
 func (r *running) until(what string, ok func(*market.Bar) bool) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if !r.sink.Wait(ctx, func(events []market.Event) bool {
 		for _, ev := range events {
@@ -252,7 +252,7 @@ func TestKilledAnywhere(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-			case <-time.After(20 * time.Second):
+			case <-time.After(time.Minute):
 				t.Fatal("not killed")
 			}
 			s.all = append(s.all, feedtest.Of[*market.Bar](r.sink.Memory)...)
@@ -286,7 +286,7 @@ func TestDateThatTheStreamForgot(t *testing.T) {
 	bustest.DeleteMessage(t, s.srv, market.Trades, 1)
 	r := s.start(cfg, -1)
 	s.tell(cancelOf(printAt("2", 2*time.Second, "51", "100"), 3*time.Second))
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if !r.sink.Wait(ctx, func(events []market.Event) bool {
 		for _, ev := range events {

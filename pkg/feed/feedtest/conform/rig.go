@@ -110,24 +110,46 @@ func (r *rig) clear(fault string) {
 // until waits for a state of the events.
 func (r *rig) until(what string, ok func([]market.Event) bool) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	if !r.wait(patience, ok) {
+		r.inVain(what)
+	}
+}
+
+// again does something until a state of the events follows from it.
+func (r *rig) again(what string, do func(), ok func([]market.Event) bool) {
+	r.t.Helper()
+	const each = 3 * time.Second
+	for range patience / each {
+		do()
+		if r.wait(each, ok) {
+			return
+		}
+	}
+	r.inVain(what)
+}
+
+// wait reports whether a state of the events is there within the time. A service that ends by itself will tell no more.
+func (r *rig) wait(limit time.Duration, ok func([]market.Event) bool) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	done := r.done
 	go func() {
-		// A service that ends by itself will tell no more.
 		select {
 		case <-done:
 			cancel()
 		case <-ctx.Done():
 		}
 	}()
-	if !r.mem.Wait(ctx, ok) {
-		select {
-		case <-r.done:
-			r.t.Fatalf("waited in vain for %s: the service ended: %v%s", what, r.err, r.story())
-		default:
-			r.t.Fatalf("waited in vain for %s%s", what, r.story())
-		}
+	return r.mem.Wait(ctx, ok)
+}
+
+func (r *rig) inVain(what string) {
+	r.t.Helper()
+	select {
+	case <-r.done:
+		r.t.Fatalf("waited in vain for %s: the service ended: %v%s", what, r.err, r.story())
+	default:
+		r.t.Fatalf("waited in vain for %s%s", what, r.story())
 	}
 }
 
@@ -266,6 +288,8 @@ func (r *rig) isTrue(from time.Time) {
 			return false
 		})
 	}
+	// What came live does not tell that what is fetched from history has come too.
+	r.until("every gap settled", func(evs []market.Event) bool { return r.unsettled(evs) == 0 })
 	r.end()
 	r.a.Check(r.t, r.at, r.mem, from, to)
 }
