@@ -42,7 +42,7 @@ func (s *Spec) Normalize() error {
 		return Errorf(CodeBadChannel, "channel %.32q is none of %s", string(s.Channel), strings.Join(channelNames(), ", "))
 	}
 	if s.Channel == Bars && s.Interval.Duration() == 0 {
-		return Errorf(CodeBadInterval, "channel bars needs an interval: 1s, 1m, 1h or 1d; got %.16q", string(s.Interval))
+		return Errorf(CodeBadInterval, "channel bars needs an interval such as 1s, 1m, 5m, 1h or 1d; got %.16q", string(s.Interval))
 	}
 	if s.Channel != Bars && s.Interval != "" {
 		return Errorf(CodeBadInterval, "channel %s has no intervals; leave interval out", s.Channel)

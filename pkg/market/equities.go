@@ -143,10 +143,11 @@ func (q *Quote) Validate() error {
 		checkSize("bid size", q.BidSizeShares), checkSize("ask size", q.AskSizeShares))
 }
 
-// Interval is the length of a bar in the field's short form: 1s, 1m, 1h, 1d.
+// Interval is the length of a bar in the field's short form, such as 1s, 5m, 4h, 1d: a length that fills a minute, an hour or a day evenly, in the
+// greatest unit that it is whole in.
 type Interval string
 
-// The intervals that hashpivot stores.
+// The intervals that are always made.
 const (
 	Interval1s Interval = "1s"
 	Interval1m Interval = "1m"
@@ -154,19 +155,52 @@ const (
 	Interval1d Interval = "1d"
 )
 
-// Duration of the interval; a day counts 24 hours. 0 for an unknown one.
+// Duration of the interval; a day counts 24 hours. 0 for what is no interval.
 func (i Interval) Duration() time.Duration {
-	switch i {
-	case Interval1s:
-		return time.Second
-	case Interval1m:
-		return time.Minute
-	case Interval1h:
-		return time.Hour
-	case Interval1d:
+	if i == Interval1d {
 		return 24 * time.Hour
 	}
-	return 0
+	if len(i) < 2 || len(i) > 3 || i[0] == '0' {
+		return 0
+	}
+	n := 0
+	for _, c := range []byte(i[:len(i)-1]) {
+		if c < '0' || c > '9' {
+			return 0
+		}
+		n = 10*n + int(c-'0')
+	}
+	unit, most := time.Second, 60
+	switch i[len(i)-1] {
+	case 's':
+	case 'm':
+		unit = time.Minute
+	case 'h':
+		unit, most = time.Hour, 24
+	default:
+		return 0
+	}
+	if n >= most || most%n != 0 {
+		return 0
+	}
+	return time.Duration(n) * unit
+}
+
+// IntervalOf is the interval of a length; empty where there is none.
+func IntervalOf(d time.Duration) Interval {
+	i := Interval1d
+	switch {
+	case d < time.Minute:
+		i = Interval(strconv.FormatInt(int64(d/time.Second), 10) + "s")
+	case d < time.Hour:
+		i = Interval(strconv.FormatInt(int64(d/time.Minute), 10) + "m")
+	case d < 24*time.Hour:
+		i = Interval(strconv.FormatInt(int64(d/time.Hour), 10) + "h")
+	}
+	if d <= 0 || i.Duration() != d {
+		return ""
+	}
+	return i
 }
 
 // Bar is open, high, low, close and volume of one interval; EventTime is its start. A revised bar has a greater Rev.

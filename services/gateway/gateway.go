@@ -67,6 +67,8 @@ type Deps struct {
 	Metrics *Metrics
 	// Tables answer the HTTP endpoints; nil: there are none.
 	Tables api.Store
+	// Intervals of bars that are made besides those that always are; others are refused instead of being silent.
+	Intervals []market.Interval
 }
 
 // Gateway is one gateway.

@@ -75,6 +75,7 @@ func newArena(t *testing.T, change func(*gateway.Config)) *arena {
 	}
 	a.gw, err = gateway.New(cfg, gateway.Deps{
 		Log: gateway.JetStream(b), History: noTables{}, Mode: "sim", Once: b, Logger: slog.New(slog.DiscardHandler), Metrics: gateway.NewMetrics(a.reg),
+		Intervals: []market.Interval{"1m", "5m"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -386,6 +387,10 @@ func TestHostileRequests(t *testing.T) {
 	trades := func(rest string) string { return sub(`"channel":"trades","symbols":["*"],` + rest) }
 	a.refused(ws, live.CodeBadChannel, sub(`"channel":"orders","symbols":["*"]`))
 	a.refused(ws, live.CodeBadInterval, sub(`"channel":"bars","symbols":["*"]`))
+	a.refused(ws, live.CodeBadInterval, sub(`"channel":"bars","symbols":["*"],"interval":"7m"`))
+	a.refused(ws, live.CodeBadInterval, sub(`"channel":"bars","symbols":["*"],"interval":"60s"`))
+	a.refused(ws, live.CodeBadInterval, sub(`"channel":"bars","symbols":["*"],"interval":"2h"`)) // nobody makes them here
+	a.subscribed(ws, sub(`"channel":"bars","symbols":["*"],"interval":"5m"`))
 	a.refused(ws, live.CodeBadRate, trades(`"max_rate":-1`))
 	a.refused(ws, live.CodeBadRate, trades(`"max_rate":1e300`))
 	a.refused(ws, live.CodeBadSymbol, sub(`"channel":"trades","symbols":[]`))

@@ -71,7 +71,7 @@ func (c *client) startReplay(req *live.Request) (string, error) {
 	g := c.granted()
 	for _, spec := range req.Subscriptions {
 		spec.MaxRate = 0 // the pace is the replay's
-		if err := spec.Normalize(); err != nil {
+		if err := c.gw.normalize(&spec); err != nil {
 			return "", err
 		}
 		if err := g.Allows(spec.Channel, spec.Symbols); err != nil {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/live"
+	"github.com/hashpivot/hashpivot/pkg/market"
 	"github.com/hashpivot/hashpivot/services/gateway/auth"
 )
 
@@ -138,8 +140,21 @@ type want struct {
 	epoch string
 }
 
-func (c *client) wanted(spec live.Spec, from, epoch string) (*want, error) {
+// normalize refuses what cannot be selected, and what nobody makes: it would be silent for ever.
+func (g *Gateway) normalize(spec *live.Spec) error {
 	if err := spec.Normalize(); err != nil {
+		return err
+	}
+	made := append([]market.Interval{market.Interval1s, market.Interval1m, market.Interval1h, market.Interval1d}, g.deps.Intervals...)
+	if spec.Channel == live.Bars && !slices.Contains(made, spec.Interval) {
+		slices.SortFunc(made, func(a, b market.Interval) int { return cmp.Compare(a.Duration(), b.Duration()) })
+		return live.Errorf(live.CodeBadInterval, "bars of %s are not made here, but those of %v are; signals.bars.intervals adds more, and /v1/bars answers any", spec.Interval, slices.Compact(made))
+	}
+	return nil
+}
+
+func (c *client) wanted(spec live.Spec, from, epoch string) (*want, error) {
+	if err := c.gw.normalize(&spec); err != nil {
 		return nil, err
 	}
 	f, err := live.ParseFrom(from)

@@ -374,18 +374,18 @@ func (b *book) within(at, from, to int64, daily bool) (part, bool) {
 
 // bar folds the prints of one bar.
 func (b *book) bar(k barKey, cal session.Calendar) (values, bool) {
-	switch k.interval {
-	case sec:
+	switch {
+	case k.length == sec:
 		if s := b.secondAt(k.start); s != nil {
 			return s.minute.values()
 		}
 		return values{}, false
-	case min1:
+	case k.length <= min1:
 		from := k.start
 		if s, ok := b.span(k.kind()); ok {
 			from = max(from, s.Open.Unix())
 		}
-		p, ok := b.within(k.start, from, b.end(k, cal), false)
+		p, ok := b.within(k.start-k.start%60, from, b.end(k, cal), false)
 		if !ok {
 			return values{}, false
 		}
@@ -398,8 +398,8 @@ func (b *book) bar(k barKey, cal session.Calendar) (values, bool) {
 		if !ok {
 			continue
 		}
-		if k.interval == hour {
-			// An hour is made of minutes that have a bar.
+		if k.length != dayLong {
+			// An hour, and what is like it, is made of minutes that have a bar.
 			if _, ok := m.values(); !ok {
 				continue
 			}
@@ -412,19 +412,17 @@ func (b *book) bar(k barKey, cal session.Calendar) (values, bool) {
 // end of a bar, exclusive, Unix seconds.
 func (b *book) end(k barKey, cal session.Calendar) int64 {
 	switch {
-	case k.interval == sec:
+	case k.length == sec:
 		return k.start + 1
 	case k.whole():
 		return cal.TradeDateEnd(b.day).Unix()
 	}
 	s, _ := b.span(k.kind())
-	if k.interval == min1 {
-		return min(k.start+60, s.Close.Unix())
+	if k.length == dayLong {
+		return s.Close.Unix()
 	}
-	if k.interval == hour {
-		return min(k.start-k.start%3600+3600, s.Close.Unix())
-	}
-	return s.Close.Unix()
+	n := int64(k.length)
+	return min(k.start-k.start%n+n, s.Close.Unix())
 }
 
 // first moment of a bar whose prints may come before its label: the bar of a trade date is labelled by its midnight, and its first session
@@ -459,40 +457,48 @@ func (b *book) unmatched() (n int) {
 
 // barKey names a bar within a book.
 type barKey struct {
-	interval uint8
-	session  uint8 // index into kinds
-	start    int64 // Unix seconds
+	length  int32 // seconds
+	session uint8 // index into kinds
+	start   int64 // Unix seconds
 }
 
+// Lengths with rules of their own; the others are as hours are, or, below a minute, parts of one.
 const (
-	sec uint8 = iota
-	min1
-	hour
-	dayLong
+	sec     int32 = 1
+	min1    int32 = 60
+	dayLong int32 = 24 * 3600
 )
 
-var (
-	intervals = [...]market.Interval{market.Interval1s, market.Interval1m, market.Interval1h, market.Interval1d}
-	kinds     = [...]session.Kind{"", session.Overnight, session.Pre, session.Regular, session.After}
-)
+var kinds = [...]session.Kind{"", session.Overnight, session.Pre, session.Regular, session.After}
+
+// lengthOf an interval, seconds.
+func lengthOf(i market.Interval) int32 { return int32(i.Duration() / time.Second) }
+
+func (k barKey) interval() market.Interval {
+	return market.IntervalOf(time.Duration(k.length) * time.Second)
+}
 
 // whole: the bar of the whole trade date.
-func (k barKey) whole() bool { return k.interval == dayLong && k.session == 0 }
+func (k barKey) whole() bool { return k.length == dayLong && k.session == 0 }
 
 func (k barKey) kind() session.Kind { return kinds[k.session] }
 
 func kindIndex(k session.Kind) uint8 { return uint8(max(slices.Index(kinds[:], k), 0)) }
 
-// keys are the bars that the prints of a second are in.
-func keys(b *book, at int64, s session.Session, midnight int64) [5]barKey {
+// keys appends the bars of the lengths that the prints of a second are in.
+func keys(out []barKey, lengths []int32, at int64, s session.Session, midnight int64) []barKey {
 	kind := kindIndex(s.Kind)
-	return [5]barKey{
-		{sec, kind, at},
-		{min1, kind, at - at%60},
-		{hour, kind, max(at-at%3600, s.Open.Unix())},
-		{dayLong, kind, s.Open.Unix()},
-		{dayLong, 0, midnight},
+	for _, n := range lengths {
+		switch n {
+		case sec, min1:
+			out = append(out, barKey{n, kind, at - at%int64(n)})
+		case dayLong:
+			out = append(out, barKey{n, kind, s.Open.Unix()}, barKey{n, 0, midnight})
+		default:
+			out = append(out, barKey{n, kind, max(at-at%int64(n), s.Open.Unix())})
+		}
 	}
+	return out
 }
 
 // interner numbers texts that come again and again.

@@ -157,26 +157,25 @@ func buildInterval(list []buildPrint, date session.Date, interval market.Interva
 		groups[g] = append(groups[g], x)
 	}
 	minutes := map[time.Time]bool{} // that have a bar
-	if interval == market.Interval1h {
+	asHours := interval.Duration() > time.Minute && interval != market.Interval1d
+	if asHours {
 		for _, b := range buildInterval(list, date, market.Interval1m, method, cal) {
 			minutes[b.EventTime] = true
 		}
 	}
 	for _, x := range list {
-		switch interval {
-		case market.Interval1d:
+		switch {
+		case interval == market.Interval1d:
 			put(group{cal.Midnight(date), ""}, x)
 			put(group{x.session.Open, x.session.Kind}, x)
-		case market.Interval1h:
-			start := x.at.Truncate(time.Hour)
+		case interval == market.Interval1s, interval == market.Interval1m:
+			put(group{x.at.Truncate(interval.Duration()), x.session.Kind}, x)
+		case !asHours || minutes[x.at.Truncate(time.Minute)]:
+			start := x.at.Truncate(interval.Duration())
 			if start.Before(x.session.Open) {
 				start = x.session.Open
 			}
-			if minutes[x.at.Truncate(time.Minute)] {
-				put(group{start, x.session.Kind}, x)
-			}
-		default:
-			put(group{x.at.Truncate(interval.Duration()), x.session.Kind}, x)
+			put(group{start, x.session.Kind}, x)
 		}
 	}
 	var out []market.Bar

@@ -20,8 +20,8 @@ const (
 	signalSkipped       = "prints-without-bar"
 )
 
-func differenceOf(interval uint8) string {
-	if interval == dayLong {
+func differenceOf(length int32) string {
+	if length == dayLong {
 		return signalDayDifference
 	}
 	return signalDifference
@@ -63,13 +63,13 @@ func (e *engine) own(ctx context.Context, bar *market.Bar, now time.Time) error 
 	if !fits {
 		return nil
 	}
-	k, n := barKey{interval: dayLong, start: bar.EventTime.Unix()}, bookName{bar.Source, bar.Symbol, e.cal.DateOf(bar.EventTime)}
+	k, n := barKey{length: dayLong, start: bar.EventTime.Unix()}, bookName{bar.Source, bar.Symbol, e.cal.DateOf(bar.EventTime)}
 	if bar.Interval == market.Interval1m {
 		s := e.cal.At(bar.EventTime)
 		if s.Kind == session.Closed {
 			return nil
 		}
-		k.interval, k.session, n.date = min1, kindIndex(s.Kind), s.TradeDate
+		k.length, k.session, n.date = min1, kindIndex(s.Kind), s.TradeDate
 	}
 	if _, held := e.books[n]; !held && n.date.Before(e.complete) {
 		return nil // we have no bar of ours of that date at hand, and reading its prints again would not be for a print's sake
@@ -111,7 +111,7 @@ func (e *engine) check(ctx context.Context, b *symbolBook, now time.Time) error 
 		}
 		ours, ok := b.told[k]
 		theirs := b.vendor[k]
-		if !ok || k.interval == dayLong && (!ours.final || !theirs.final) || b.lost {
+		if !ok || k.length == dayLong && (!ours.final || !theirs.final) || b.lost {
 			continue // asked for again when ours is told, or final
 		}
 		from, to := time.Unix(b.first(k), 0), time.Unix(b.end(k, e.cal), 0)
@@ -160,11 +160,11 @@ func (e *engine) compare(ctx context.Context, b *symbolBook, k barKey, ours told
 	if before {
 		x.rev = last.rev + 1
 	}
-	inputs[inputInterval] = string(intervals[k.interval])
+	inputs[inputInterval] = string(k.interval())
 	inputs[inputOurRev], inputs[inputVendorRev] = strconv.FormatUint(uint64(ours.rev), 10), strconv.FormatUint(uint64(theirs.rev), 10)
 	s := &market.Signal{
 		Meta: market.Meta{EventTime: k.startOf(), RecvTime: now, Source: b.source + suffix, Rev: x.rev},
-		Name: differenceOf(k.interval), Symbol: b.symbol, Value: decimalOf(int64(fields) * 1e8), Unit: "fields", Inputs: inputs,
+		Name: differenceOf(k.length), Symbol: b.symbol, Value: decimalOf(int64(fields) * 1e8), Unit: "fields", Inputs: inputs,
 	}
 	if err := e.emit(ctx, s); err != nil {
 		return err
@@ -234,7 +234,7 @@ const (
 func (e *engine) restoreSignal(ctx context.Context, s *market.Signal) error {
 	source, ours := strings.CutSuffix(s.Source, suffix)
 	var date session.Date
-	k := barKey{interval: dayLong, start: s.EventTime.Unix()}
+	k := barKey{length: dayLong, start: s.EventTime.Unix()}
 	switch {
 	case !ours:
 		return nil
@@ -242,7 +242,7 @@ func (e *engine) restoreSignal(ctx context.Context, s *market.Signal) error {
 		date = e.cal.DateOf(s.EventTime)
 	case s.Name == signalDifference:
 		x := e.cal.At(s.EventTime)
-		date, k.interval, k.session = x.TradeDate, min1, kindIndex(x.Kind)
+		date, k.length, k.session = x.TradeDate, min1, kindIndex(x.Kind)
 	default:
 		return nil
 	}

@@ -42,6 +42,7 @@ type Pivot struct {
 
 // Bars says which bars are made, and when they are told.
 type Bars struct {
+	// Intervals are any that market.Interval allows.
 	Intervals []market.Interval `koanf:"intervals"`
 	// Grace is how long after its end a bar is first told: the stream trails the tape.
 	Grace time.Duration `koanf:"grace"`
@@ -66,7 +67,7 @@ func DefaultConfig() Config {
 		Enabled: true, Calendar: "us",
 		Rules: map[string]string{"alpaca": "alpaca", "massive": "massive", "finnhub": "none"},
 		Bars: Bars{
-			Intervals: []market.Interval{market.Interval1s, market.Interval1m, market.Interval1h, market.Interval1d},
+			Intervals: []market.Interval{market.Interval1s, market.Interval1m, "5m", "15m", market.Interval1h, market.Interval1d},
 			Grace:     500 * time.Millisecond, ReviseEvery: 5 * time.Second, FinalAfter: 15 * time.Minute, Retain: 2, Restore: 96 * time.Hour,
 			Check: []market.Interval{market.Interval1m, market.Interval1d}, Settle: 45 * time.Second,
 		},
@@ -83,12 +84,12 @@ func (c Config) Validate() error {
 		return bad("calendar", "%s", err)
 	}
 	if len(c.Bars.Intervals) == 0 {
-		return bad("bars.intervals", "is empty; name some of 1s, 1m, 1h, 1d, or set signals.enabled to false")
+		return bad("bars.intervals", "is empty; name some such as 1s, 1m, 5m, 1h, 1d, or set signals.enabled to false")
 	}
 	seen := map[market.Interval]bool{}
 	for _, i := range c.Bars.Intervals {
 		if i.Duration() == 0 || seen[i] {
-			return bad("bars.intervals", "%.16q is unknown or there twice; known are 1s, 1m, 1h, 1d", string(i))
+			return bad("bars.intervals", "%.16q is there twice, or no length that fills a minute, an hour or a day evenly, such as 30s, 5m, 4h, 1d", string(i))
 		}
 		seen[i] = true
 	}

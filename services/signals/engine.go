@@ -30,6 +30,9 @@ type engine struct {
 	names *interner
 	span  session.Session // of the last print
 
+	lengths []int32  // of the bars that are made
+	keys    []barKey // reused
+
 	gaps map[string]map[string]*market.FeedGap // by source and id
 
 	// complete is the first trade date whose prints are all held in memory once they were read.
@@ -48,7 +51,7 @@ type symbolBook struct {
 	bookName
 	told    map[barKey]toldBar
 	pending map[barKey]struct{}
-	lastKey [5]barKey // of the last print that touched the book since the last flush
+	lastAt  int64 // the second that was touched last since the last flush
 	vendor  map[barKey]vendorBar
 	checks  map[barKey]time.Time // when to compare
 	found   map[barKey]toldDifference
@@ -69,8 +72,12 @@ type toldBar struct {
 }
 
 func newEngine(cfg Config, cal session.Calendar, m *Metrics, emit func(context.Context, market.Event) error) *engine {
+	var lengths []int32
+	for _, i := range cfg.Bars.Intervals {
+		lengths = append(lengths, lengthOf(i))
+	}
 	return &engine{
-		cfg: cfg, cal: cal, metrics: m, emit: emit, rules: map[string]*Rules{}, books: map[bookName]*symbolBook{}, names: &interner{map[string]uint64{}},
+		lengths: lengths, cfg: cfg, cal: cal, metrics: m, emit: emit, rules: map[string]*Rules{}, books: map[bookName]*symbolBook{}, names: &interner{map[string]uint64{}},
 		gaps: map[string]map[string]*market.FeedGap{},
 		load: func(context.Context, *symbolBook) (bool, error) { return true, nil },
 	}
@@ -131,11 +138,12 @@ func (e *engine) newBook(n bookName) (*symbolBook, error) {
 	}
 	midnight := e.cal.Midnight(n.date).Unix()
 	b.book = newBook(n.date, e.names, rules, func(at int64, s session.Session) {
-		if b.lastKey[0].start == at {
+		if b.lastAt == at {
 			return // all of them are pending since the last flush
 		}
-		b.lastKey = keys(b.book, at, s, midnight)
-		for _, k := range b.lastKey {
+		b.lastAt = at
+		e.keys = keys(e.keys[:0], e.lengths, at, s, midnight)
+		for _, k := range e.keys {
 			b.pending[k] = struct{}{}
 		}
 	})
@@ -241,7 +249,7 @@ func (e *engine) flushBook(ctx context.Context, b *symbolBook, now time.Time) er
 
 // due takes the bars whose time has come from what is pending, in the order of their labels.
 func (b *symbolBook) due(e *engine, now time.Time) []barKey {
-	b.lastKey = [5]barKey{}
+	b.lastAt = 0
 	var out []barKey
 	for k := range b.pending {
 		if !e.wants(k) {
@@ -260,13 +268,13 @@ func (b *symbolBook) due(e *engine, now time.Time) []barKey {
 		}
 	}
 	slices.SortFunc(out, func(x, y barKey) int {
-		return cmp.Or(cmp.Compare(x.start, y.start), cmp.Compare(x.interval, y.interval), cmp.Compare(x.session, y.session))
+		return cmp.Or(cmp.Compare(x.start, y.start), cmp.Compare(x.length, y.length), cmp.Compare(x.session, y.session))
 	})
 	return out
 }
 
 func (e *engine) wants(k barKey) bool {
-	return slices.Contains(e.cfg.Bars.Intervals, intervals[k.interval])
+	return slices.Contains(e.lengths, k.length)
 }
 
 // tell publishes a bar as it stands if that is news.
@@ -290,7 +298,7 @@ func (e *engine) tell(ctx context.Context, b *symbolBook, k barKey, now time.Tim
 	}
 	bar := &market.Bar{
 		Meta:   market.Meta{EventTime: k.startOf(), RecvTime: now, Source: b.source + suffix, Rev: x.rev},
-		Symbol: b.symbol, Interval: intervals[k.interval],
+		Symbol: b.symbol, Interval: k.interval(),
 		OpenUSD: decimalOf(v.open), HighUSD: decimalOf(v.high), LowUSD: decimalOf(v.low), CloseUSD: decimalOf(v.close),
 		Volume: decimalOf(int64(v.volume)), VWAPUSD: decimalOf(v.vwap), TradeCount: v.trades, Final: x.final,
 		Session: string(k.kind()), TradeDate: b.date.String(), Method: b.rules.Method,
@@ -337,9 +345,9 @@ func (b *symbolBook) restore(bar *market.Bar) {
 }
 
 func keyOfBar(bar *market.Bar) (barKey, bool) {
-	i := slices.Index(intervals[:], bar.Interval)
+	n := lengthOf(bar.Interval)
 	s := slices.Index(kinds[:], session.Kind(bar.Session))
-	return barKey{uint8(max(i, 0)), uint8(max(s, 0)), bar.EventTime.Unix()}, i >= 0 && s >= 0
+	return barKey{n, uint8(max(s, 0)), bar.EventTime.Unix()}, n > 0 && s >= 0
 }
 
 func valuesOf(bar *market.Bar) (v values, ok bool) {

@@ -168,6 +168,7 @@ func TestEngineEqualsBuild(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := DefaultConfig()
+	cfg.Bars.Intervals = append(cfg.Bars.Intervals, "15s", "30m", "4h")
 	cfg.Bars.Retain = 5
 	rapid.Check(t, func(rt *rapid.T) {
 		prints := drawTape(rt, loc)

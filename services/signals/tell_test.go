@@ -198,8 +198,8 @@ func TestRulesBySource(t *testing.T) {
 		"rules":         func(c *Config) { c.Rules = map[string]string{"sim-alpaca": "alpaca"} },
 		"alpaca: \"x\"": func(c *Config) { c.Rules = map[string]string{"alpaca": "x"} },
 		"calendar":      func(c *Config) { c.Calendar = "moon" },
-		"intervals":     func(c *Config) { c.Bars.Intervals = []market.Interval{"7m"} },
-		"check":         func(c *Config) { c.Bars.Intervals = []market.Interval{"1m"} },
+		"intervals":     func(c *Config) { c.Bars.Intervals = []market.Interval{"1m", "1d", "7m"} },
+		"check":         func(c *Config) { c.Bars.Intervals = []market.Interval{"1m", "5m"} },
 		"retain":        func(c *Config) { c.Bars.Retain = 0 },
 	} {
 		c := DefaultConfig()

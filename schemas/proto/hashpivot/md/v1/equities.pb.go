@@ -505,7 +505,7 @@ type BarBatch struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Source string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
 	Symbol string                 `protobuf:"bytes,2,opt,name=symbol,proto3" json:"symbol,omitempty"`
-	// 1s, 1m, 1h or 1d.
+	// A length that fills a minute, an hour or a day evenly: 1s, 5m, 4h, 1d.
 	Interval      string `protobuf:"bytes,3,opt,name=interval,proto3" json:"interval,omitempty"`
 	Bars          []*Bar `protobuf:"bytes,4,rep,name=bars,proto3" json:"bars,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -212,7 +212,8 @@ export interface FeedGap extends Row {
   recovered?: number;
 }
 
-export type Interval = "1s" | "1m" | "1h" | "1d";
+/** A length that fills a minute, an hour or a day evenly, such as 30s, 5m, 4h, 1d. */
+export type Interval = `${number}${"s" | "m" | "h"}` | "1d";
 
 /** What each channel carries. */
 export interface ChannelMessages {

@@ -24,7 +24,7 @@ interface Stored {
   session: string;
 }
 
-const INTERVAL_MS: Record<string, number> = { "1s": 1000, "1m": 60_000, "1h": 3_600_000, "1d": 86_400_000 };
+const UNIT_MS: Record<string, number> = { s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 /** Bars of one symbol, interval and source, the last revision of each. */
 export class Bars {
@@ -40,7 +40,7 @@ export class Bars {
     interval: string,
     readonly source: string,
   ) {
-    this.intervalMs = INTERVAL_MS[interval] ?? 60_000;
+    this.intervalMs = parseInt(interval, 10) * (UNIT_MS[interval.slice(-1)] ?? 60_000) || 60_000;
   }
 
   get size(): number {
