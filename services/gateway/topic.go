@@ -120,6 +120,7 @@ type topic struct {
 	trimAt  int    // kept at which readers are looked at again
 	bytes   uint64 // ever cut
 	count   uint64 // messages ever cut, with those left out
+	cutAt   time.Time
 	last    live.Cursor
 	readers [][]*reader
 	queued  []bool // by shard: it knows that there is something to cut or read
@@ -150,6 +151,9 @@ const (
 	// fillMessages and chunks in a topic make it worth to ask whether it is full; itemBytes is about what a message takes in it.
 	fillMessages = 64
 	itemBytes    = 512
+	// cutEvery is the least time between two cuts within a round of a shard. What comes during a round then reaches the clients that are still to be served
+	// in it, so that nobody waits for more than about one round; and frames stay large where much comes.
+	cutEvery = 2 * time.Millisecond
 )
 
 func newTopic(sel *selection, v variant, shards int) *topic {
@@ -195,6 +199,7 @@ func (t *topic) cut(bound int) {
 		t.pending = nil
 	}
 	t.skipped, t.left, t.last = nil, 0, c.last
+	t.cutAt = time.Now()
 	t.chunks = append(t.chunks, c)
 	t.kept += len(c.data)
 	t.bytes += uint64(len(c.data))
@@ -308,6 +313,9 @@ func (r *reader) take(bufs [][]byte, room, bound int, wasBlocked bool) (_ [][]by
 	}
 	if r.missed != nil || wasBlocked && t.bytes-r.behind > uint64(bound) {
 		return bufs, 0, true
+	}
+	if len(t.pending) > 0 && time.Since(t.cutAt) >= cutEvery {
+		t.cut(bound)
 	}
 	next, end := r.next.Load(), t.base+uint64(len(t.chunks))
 	for next < end && taken < room {
