@@ -7,7 +7,7 @@ CREATE TABLE IF NOT EXISTS research_runs
     run_id LowCardinality(String) COMMENT 'Name of the run',
     notebook LowCardinality(String) COMMENT 'Notebook; empty: the run as a whole',
     attempt UInt16 COMMENT 'Try of the notebook, from 1; 0 of the run as a whole',
-    state LowCardinality(String) COMMENT 'Of a notebook: ok, failed, timeout, memory, quota, refused (its figures) or stopped (by the end of the service; it is run again). Of the run: started, then ended',
+    state LowCardinality(String) COMMENT 'Of a notebook: running, then ok, failed, timeout, quota, refused (what it wrote is not as agreed) or stopped (with the service; it is run again). Of the run: started, then ended',
     mark LowCardinality(String) COMMENT 'sim- of generated data, rec- of replayed recordings, empty of live data',
     started DateTime64(9, 'UTC') COMMENT 'When the try, or the run, began, UTC',
     ended Nullable(DateTime64(9, 'UTC')) COMMENT 'When it ended, UTC; NULL: the row tells the beginning',
@@ -29,4 +29,4 @@ CREATE TABLE IF NOT EXISTS research_runs
 ENGINE = MergeTree
 ORDER BY (trade_date, run_id, notebook, attempt, recorded_at)
 SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
-COMMENT 'Runs of the research notebooks: two rows a run, one row each try of a notebook; research_runs_now has the last state of each';
+COMMENT 'Runs of the research notebooks: two rows a run, two each try of a notebook; research_runs_now has the last state of each';
