@@ -87,7 +87,10 @@ func ask(t *testing.T, g *gateway.Gateway, target string, header ...string) (sta
 func TestResearch(t *testing.T) {
 	w := newWorld(t, false)
 	dir := researchDir(t)
-	g, _ := w.gateway(func(c *gateway.Config) { c.Research = dir; c.Limits.AddressRequests, c.Limits.AddressRequestBurst = 1e6, 1e6 })
+	g, _ := w.gateway(func(c *gateway.Config) {
+		c.Research = dir
+		c.Limits.AddressRequests, c.Limits.AddressRequestBurst = 1e6, 1e6
+	})
 	ok := func(target, kind, policy, want string) {
 		t.Helper()
 		status, h, body := ask(t, g, target)

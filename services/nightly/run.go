@@ -93,6 +93,9 @@ func (r *Report) Differing() []Difference {
 	return out
 }
 
+// Directory is where the output of a run lies.
+func (s *Service) Directory(r *Report) string { return filepath.Join(s.root, r.Directory) }
+
 // IncompleteError says why a trade date is not run.
 type IncompleteError struct{ Verdict complete.Verdict }
 
