@@ -36,10 +36,10 @@ type child struct {
 	env   []string
 	dir   string
 	limit time.Duration
-	// maxMemory bounds the private memory of each process, maxFile a file, quota what the directory watched may hold; 0: no bound.
+	// maxMemory bounds the private memory of each process, quota what the directories watched may hold together; 0: no bound.
 	maxMemory uint64
 	quota     int64
-	watched   string
+	watched   []string
 	owner     string // the directory that its mark names; within that of research
 	output    io.Writer
 }
@@ -87,7 +87,7 @@ func (c child) run(ctx context.Context) error {
 	if kerr := killAll(cmd.Process.Pid, tag); kerr != nil {
 		err = errors.Join(err, kerr)
 	}
-	if c.quota > 0 && cause == nil && size(c.watched) > c.quota { // between two looks
+	if c.quota > 0 && cause == nil && size(c.watched...) > c.quota { // between two looks
 		cause = errQuota
 	}
 	switch {
@@ -103,8 +103,8 @@ func (c child) run(ctx context.Context) error {
 	return err
 }
 
-// watchQuota ends the child when the directory holds more than it may.
-func watchQuota(ctx context.Context, dir string, quota int64, stop context.CancelCauseFunc) {
+// watchQuota ends the child when the directories hold more than they may.
+func watchQuota(ctx context.Context, dirs []string, quota int64, stop context.CancelCauseFunc) {
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -112,7 +112,7 @@ func watchQuota(ctx context.Context, dir string, quota int64, stop context.Cance
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if n := size(dir); n > quota {
+			if n := size(dirs...); n > quota {
 				stop(fmt.Errorf("%w: %d bytes of %d", errQuota, n, quota))
 				return
 			}
@@ -120,18 +120,20 @@ func watchQuota(ctx context.Context, dir string, quota int64, stop context.Cance
 	}
 }
 
-// size of what a directory holds, bytes. Files that go while it is read count as nothing.
-func size(dir string) int64 {
+// size of what directories hold, bytes. Files that go while they are read count as nothing.
+func size(dirs ...string) int64 {
 	var n int64
-	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return nil //nolint:nilerr // gone meanwhile
-		}
-		if info, err := d.Info(); err == nil && info.Mode().IsRegular() {
-			n += info.Size()
-		}
-		return nil
-	})
+	for _, dir := range dirs {
+		_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+			if err != nil {
+				return nil //nolint:nilerr // gone meanwhile
+			}
+			if info, err := d.Info(); err == nil && info.Mode().IsRegular() {
+				n += info.Size()
+			}
+			return nil
+		})
+	}
 	return n
 }
 

@@ -46,7 +46,7 @@ type Config struct {
 	Settle time.Duration `koanf:"settle"`
 	// InputsWithin is how long after the UTC day's end its hashprice and GPU rates are waited for.
 	InputsWithin time.Duration `koanf:"inputs_within"`
-	// Patience counts from the date's end; then Incomplete says what is done: run or never.
+	// Patience counts from the date's end, or from the service's start where that is later; then Incomplete says what is done: run or never.
 	Patience   time.Duration `koanf:"patience"`
 	Incomplete string        `koanf:"incomplete"`
 	// CatchUp is how many of the latest trade dates are run if they were not.

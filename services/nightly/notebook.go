@@ -64,8 +64,14 @@ func (s *Service) try(ctx context.Context, r *researchRun, notebook string, atte
 	if err := os.RemoveAll(work); err != nil {
 		return nil, fmt.Errorf("clear %s: %w", work, err)
 	}
-	out, tmp, cache := filepath.Join(work, "out"), filepath.Join(work, "tmp"), filepath.Join(s.root, ".cache")
-	for _, d := range []string{out, tmp, cache} {
+	// A kernel is spoken to over sockets, and the path of a socket is short: not below the directory of research.
+	tmp, err := os.MkdirTemp("", "hashpivot-nb-")
+	if err != nil {
+		return nil, fmt.Errorf("make directory for %s: %w", notebook, err)
+	}
+	defer func() { _ = os.RemoveAll(tmp) }()
+	out, cache := filepath.Join(work, "out"), filepath.Join(s.root, ".cache")
+	for _, d := range []string{out, cache} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return nil, fmt.Errorf("make directory for %s: %w", notebook, err)
 		}
@@ -85,8 +91,8 @@ func (s *Service) try(ctx context.Context, r *researchRun, notebook string, atte
 		},
 		env: append(childEnviron(os.Environ()), "TMPDIR="+tmp, "MPLCONFIGDIR="+cache, "JUPYTER_RUNTIME_DIR="+tmp, "IPYTHONDIR="+tmp,
 			// A password on the command line would stand in the list of processes.
-			"CLICKHOUSE_USER="+ch.User, "CLICKHOUSE_PASSWORD="+ch.Password.Reveal(), "PYTHONUNBUFFERED=1", "PYTHONHASHSEED=0"),
-		dir: work, limit: s.cfg.TimeLimit, maxMemory: s.cfg.MaxMemory, quota: s.cfg.MaxOutput, watched: work, owner: work, output: words,
+			"HASHPIVOT_CLICKHOUSE_USER="+ch.User, "HASHPIVOT_CLICKHOUSE_PASSWORD="+ch.Password.Reveal(), "PYTHONUNBUFFERED=1", "PYTHONHASHSEED=0"),
+		dir: work, limit: s.cfg.TimeLimit, maxMemory: s.cfg.MaxMemory, quota: s.cfg.MaxOutput, watched: []string{work, tmp}, owner: work, output: words,
 	}.run(ctx)
 	tail := words.close()
 	if ctx.Err() != nil {
@@ -140,13 +146,16 @@ func (s *Service) try(ctx context.Context, r *researchRun, notebook string, atte
 // asOfForm is ISO 8601 to the microsecond: what Python's times hold.
 const asOfForm = "2006-01-02T15:04:05.000000Z"
 
+// notebooksVariable names the directory of the notebooks, where it is not beside their package.
+const notebooksVariable = "HASHPIVOT_NOTEBOOKS"
+
 // childEnviron is what a child needs of our environment. It holds the keys of venues and of the webhook, so the rest is not handed on.
 func childEnviron(ours []string) []string {
 	var out []string
 	for _, kv := range ours {
 		name, _, _ := strings.Cut(kv, "=")
 		switch name {
-		case "PATH", "HOME", "LANG", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR":
+		case "PATH", "HOME", "LANG", "TZ", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR", notebooksVariable:
 			out = append(out, kv)
 		default:
 			if strings.HasPrefix(name, "LC_") {

@@ -58,6 +58,7 @@ type Service struct {
 	date, whole peak
 	webhookWait time.Duration // before the second try of a notice
 	landWithin  time.Duration
+	since       time.Time // of Run
 	auditAfter  time.Time // an audit that was not clean is not made again before
 
 	mu      sync.Mutex
@@ -89,15 +90,16 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}, nil
 }
 
+// environment is where make puts the notebooks' Python environment, from the top of the checkout.
+const environment = ".cache/research-venv"
+
 // Python finds the interpreter of the notebooks' environment and makes sure that it has them.
 func Python(ctx context.Context, cfg Config) (string, error) {
 	candidates := []string{cfg.Python}
 	if cfg.Python == "" {
 		candidates = nil
 		for _, base := range bases() {
-			for _, env := range []string{".cache/research", "research/.venv"} {
-				candidates = append(candidates, filepath.Join(base, env, "bin", "python"))
-			}
+			candidates = append(candidates, filepath.Join(base, environment, "bin", "python"))
 		}
 	}
 	var errs []error
@@ -120,7 +122,7 @@ func Python(ctx context.Context, cfg Config) (string, error) {
 		}
 		errs = append(errs, fmt.Errorf("%s does not have the package hashpivot: %w", path, err))
 	}
-	return "", fmt.Errorf("find the notebooks' Python environment: %w; make research builds it, nightly.python names another", errors.Join(errs...))
+	return "", fmt.Errorf("find the notebooks' Python environment: %w; make research-python builds it, nightly.python names another", errors.Join(errs...))
 }
 
 // bases are where an environment that make built may lie: the working directory, and the directories about the program.
@@ -134,6 +136,7 @@ func bases() []string {
 
 // Run looks after the trade dates until ctx ends. It must hold the lease.
 func (s *Service) Run(ctx context.Context) error {
+	s.since = s.deps.Now().UTC()
 	if n := sweep(s.root); n > 0 {
 		s.log.Warn("processes that an earlier instance left behind were ended", "processes", n)
 	}
@@ -280,7 +283,12 @@ func (s *Service) lookAt(ctx context.Context, d session.Date, b *before) (missin
 		return 0, err
 	}
 	v := s.Judge(f)
-	late := f.Now.After(f.End.Add(s.cfg.Patience))
+	// After a longer outage the feeds need their time too to fill what they missed.
+	from := f.End
+	if s.since.After(from) {
+		from = s.since
+	}
+	late := f.Now.After(from.Add(s.cfg.Patience))
 	goAhead := late && s.cfg.Incomplete == IncompleteRun && !b.ran
 	// An incomplete run says of the audit too what it found.
 	if v.OnlyAudit(f) && !f.Now.Before(s.auditAfter) || goAhead {

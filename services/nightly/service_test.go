@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -227,7 +228,7 @@ func testBadNotebooks(t *testing.T, w *world) {
 	if got := w.query("SELECT count() FROM research_results WHERE position(text, '" + password + "') > 0 OR position(text, '" + hookKey + "') > 0"); got != "[[0]]" {
 		t.Errorf("a secret stands in the table: %s", got)
 	}
-	if got := w.query("SELECT arraySort(groupArray(name)) FROM research_results WHERE trade_date = '2025-03-17' AND notebook = 'environment'"); strings.Contains(got, "HASHPIVOT_NIGHTLY__") || strings.Contains(got, "APCA") || !strings.Contains(got, "CLICKHOUSE_PASSWORD") {
+	if got := w.query("SELECT arraySort(groupArray(name)) FROM research_results WHERE trade_date = '2025-03-17' AND notebook = 'environment'"); strings.Contains(got, "HASHPIVOT_NIGHTLY__") || strings.Contains(got, "APCA") || !strings.Contains(got, "HASHPIVOT_CLICKHOUSE_PASSWORD") {
 		t.Errorf("the notebook was given %s", got)
 	}
 	log := read(t, dir, "garbage.1.log")
@@ -609,6 +610,11 @@ func testPatience(t *testing.T, w *world) {
 		t.Errorf("it ran, though never is configured: %s", got)
 	}
 	s.cfg.Incomplete = IncompleteRun
+	s.since = day.end.Add(2 * time.Hour) // patience counts from the service's start
+	if err := s.look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.since = time.Time{}
 	w.setNow(day.end.Add(3 * time.Hour))
 	if err := s.look(t.Context()); err != nil {
 		t.Fatal(err)
@@ -697,17 +703,14 @@ func testPDF(t *testing.T, w *world) {
 // The real package, where its environment is: a notebook runs to its end, or says why not in the agreed way.
 func testRealNotebooks(t *testing.T, w *world) {
 	cfg := DefaultConfig()
-	for _, base := range []string{"../../.cache/research", "../../research/.venv"} {
-		if path := filepath.Join(base, "bin", "python"); regularOrLink(path) {
-			cfg.Python = path
-		}
-	}
-	if cfg.Python == "" {
-		t.Skip("the notebooks' environment is not built: make research")
+	if path := filepath.Join("../..", environment, "bin", "python"); regularOrLink(path) {
+		cfg.Python = path
+	} else {
+		t.Skip("the notebooks' environment is not built: make research-python")
 	}
 	python, err := Python(t.Context(), cfg)
 	if err != nil {
-		t.Skip(err)
+		t.Skip(err) // begun, not finished
 	}
 	s := w.service(func(c *Config) { c.Notebooks, c.TimeLimit, c.Retries = []string{"06_data_quality"}, 4*time.Minute, 0 })
 	s.cfg.Python = python
@@ -725,7 +728,13 @@ func testRealNotebooks(t *testing.T, w *world) {
 		}
 		return
 	}
-	t.Errorf("%s: %+v", o.State, o.Failure)
+	// Without its views it fails as it was agreed to.
+	if w.query("SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = 'data_quality'") != "[[0]]" {
+		t.Fatalf("%s: %+v", o.State, o.Failure)
+	}
+	if o.State != StateFailed || o.Failure.Error == "" || o.Failure.Traceback == "" || o.Failure.State == nil {
+		t.Errorf("%s: %+v", o.State, o.Failure)
+	}
 }
 
 func regularOrLink(path string) bool { _, err := os.Stat(path); return err == nil }
@@ -828,5 +837,36 @@ func TestValidate(t *testing.T) {
 		if on, auto, err := (Config{Enabled: text}).Switch(); err != nil || auto || on != want {
 			t.Errorf("%s: %v %v %v", text, on, auto, err)
 		}
+	}
+}
+
+// What an owner left behind that was killed is ended by the next; what belongs to somebody who lives is not touched.
+func TestSweep(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("processes are told apart by /proc")
+	}
+	root := t.TempDir()
+	dead := exec.Command("true")
+	if err := dead.Run(); err != nil {
+		t.Fatal(err)
+	}
+	start := func(mark string) *exec.Cmd {
+		cmd := exec.Command("sleep", "600")
+		cmd.Env = []string{markVariable + "=" + mark}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+		return cmd
+	}
+	left := start(fmt.Sprintf("%d:%s/2025-03-03/x/.work-ok-1", dead.Process.Pid, root))
+	start(fmt.Sprintf("%d:%s/2025-03-03/x/.work-ok-1", os.Getppid(), root))
+	start(fmt.Sprintf("%d:%s-other/x", dead.Process.Pid, root))
+	eventually(t, "all three run", func() bool { return len(marked(func(env string) bool { return strings.Contains(env, root) })) == 3 })
+	if n := sweep(root); n != 1 {
+		t.Errorf("%d were ended", n)
+	}
+	if err := left.Wait(); err == nil || !strings.Contains(err.Error(), "killed") {
+		t.Errorf("what was left behind ended with %v", err)
 	}
 }

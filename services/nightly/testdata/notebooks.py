@@ -55,7 +55,7 @@ def fail(cell=3):
         f.write("<p>as far as it came")
     error = {
         "notebook": args.notebook, "cell": cell, "source": "1 / rate", "error": "ZeroDivisionError: division by zero",
-        "traceback": ["\x1b[0;31mZeroDivisionError\x1b[0m", "division by zero"], "state": {"rows": {"trades": 0}, "password": os.environ["CLICKHOUSE_PASSWORD"]},
+        "traceback": ["\x1b[0;31mZeroDivisionError\x1b[0m", "division by zero"], "state": {"rows": {"trades": 0}, "password": os.environ["HASHPIVOT_CLICKHOUSE_PASSWORD"]},
     }
     with open(path(args.notebook + ".error.json"), "w") as f:
         json.dump(error, f)
@@ -97,8 +97,8 @@ elif what == "quotas":
 elif what == "memory":
     hold = b"x" * (1 << 40)
 elif what == "secret":
-    print("the password is", os.environ["CLICKHOUSE_PASSWORD"])
-    write([figure("password", os.environ["CLICKHOUSE_PASSWORD"])], html="<p>" + os.environ["CLICKHOUSE_PASSWORD"])
+    print("the password is", os.environ["HASHPIVOT_CLICKHOUSE_PASSWORD"])
+    write([figure("password", os.environ["HASHPIVOT_CLICKHOUSE_PASSWORD"])], html="<p>" + os.environ["HASHPIVOT_CLICKHOUSE_PASSWORD"])
     sys.exit(0)
 elif what == "link":
     write([figure("x", 1)])
