@@ -140,9 +140,9 @@ func TestSchemaIsWhatBatchesSend(t *testing.T) {
 		t.Fatal(err)
 	}
 	// instruments, corporate_actions, adjustment_factors, asic_machines, gpu_systems, reference_levels, ai_contracts, market_events: filled by
-	// statements, not by batches
-	const ofReference = 8
-	if want := len(store.Schema()) + ofReference; len(res.Rows) != want {
+	// statements, not by batches; research_runs, research_results: by AddResearch…
+	const ofReference, ofResearch = 8, 2
+	if want := len(store.Schema()) + ofReference + ofResearch; len(res.Rows) != want {
 		t.Errorf("%d tables, want %d", len(res.Rows), want)
 	}
 	for _, r := range res.Rows {

@@ -25,7 +25,9 @@ type Config struct {
 	// Linger is how long the end of a connection may take.
 	Linger time.Duration `koanf:"linger"`
 	// Compress offers permessage-deflate.
-	Compress bool         `koanf:"compress"`
+	Compress bool `koanf:"compress"`
+	// Research is the directory whose pages are served at /research/; empty: that of the nightly service.
+	Research string       `koanf:"research"`
 	Limits   limit.Config `koanf:"limits"`
 	Auth     auth.Config  `koanf:"auth"`
 }

@@ -26,6 +26,7 @@ func (g *Gateway) routes() http.Handler {
 			Store: g.deps.Tables, Epoch: g.Epoch, Landed: g.deps.Log.Landed, Snapshot: g.Snapshot, Authorize: authorize, Logger: g.log,
 		})))
 	}
+	mux.Handle(researchPath, g.research())
 	mux.Handle("/", web.Handler())
 	return mux
 }

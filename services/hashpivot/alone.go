@@ -16,6 +16,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/store"
 	"github.com/hashpivot/hashpivot/services/gateway"
 	"github.com/hashpivot/hashpivot/services/lander"
+	"github.com/hashpivot/hashpivot/services/nightly"
 )
 
 // serviceCmd runs one service alone, against the NATS (and, for the lander, the ClickHouse) of the configuration or of a hashpivot up on the
@@ -47,6 +48,8 @@ func (*serviceCmd) Run(a *app) error {
 		return a.landerAlone(cfg, reg, health)
 	case "gateway":
 		return a.gatewayAlone(cfg, reg, health)
+	case nightly.LeaseName:
+		return a.nightlyAlone(cfg, reg, health)
 	}
 	return a.feedAlone(cfg, reg, health)
 }
@@ -57,9 +60,9 @@ func (a *app) loadAlone() (*config, error) {
 	if err != nil {
 		return nil, err
 	}
-	tables := a.command == "lander" || a.command == "gateway"
+	tables := a.command == "lander" || a.command == "gateway" || a.command == nightly.LeaseName
 	if cfg.NATS.URL == "" || tables && len(cfg.ClickHouse.Addr) == 0 {
-		return nil, prog.Usage(errors.New("a service alone needs servers: set nats.url (and clickhouse.addr for lander and gateway), or start hashpivot up on the same data directory first"))
+		return nil, prog.Usage(errors.New("a service alone needs servers: set nats.url (and clickhouse.addr for lander, gateway and nightly), or start hashpivot up on the same data directory first"))
 	}
 	if err := cfg.marks(a.command); err != nil {
 		return nil, err

@@ -252,6 +252,9 @@ func (a *app) loadBeside() (*config, *instance, error) {
 	if in != nil {
 		cfg.NATS.URL = in.NATS
 		cfg.ClickHouse.Addr, cfg.ClickHouse.Database = []string{in.ClickHouse}, in.Database
+		if cfg.Nightly.ClickHouseURL == "" && in.ClickHouseHTTP != "" {
+			cfg.Nightly.ClickHouseURL = "http://" + in.ClickHouseHTTP
+		}
 		if in.Sim != nil {
 			if err := pointAt(cfg, *in.Sim, m, in.Recordings); err != nil {
 				return nil, nil, err

@@ -17,6 +17,7 @@ import (
 	"github.com/hashpivot/hashpivot/services/gpurates"
 	"github.com/hashpivot/hashpivot/services/hashprice"
 	"github.com/hashpivot/hashpivot/services/lander"
+	"github.com/hashpivot/hashpivot/services/nightly"
 	"github.com/hashpivot/hashpivot/services/signals"
 )
 
@@ -36,6 +37,7 @@ type config struct {
 	Signals    signals.Config   `koanf:"signals"`
 	Lander     lander.Config    `koanf:"lander"`
 	Gateway    gateway.Config   `koanf:"gateway"`
+	Nightly    nightly.Config   `koanf:"nightly"`
 	Lease      leaseConfig      `koanf:"lease"`
 	Sim        simConfig        `koanf:"sim"`
 }
@@ -83,7 +85,7 @@ func defaultConfig() config {
 		NATS:       natsConfig{Config: bus.DefaultConfig(), Addr: server.Addr, Sync: server.Sync},
 		ClickHouse: clickhouseConfig{Config: client, NativeAddr: engine.NativeAddr, HTTPAddr: engine.HTTPAddr},
 		Equities:   equities.DefaultConfig(), Hashprice: hashprice.DefaultConfig(), GPURates: gpurates.DefaultConfig(), Lander: lander.DefaultConfig(),
-		Signals: signals.DefaultConfig(), Gateway: gateway.DefaultConfig(), Lease: leaseConfig{TTL: bus.DefaultLeaseTTL},
+		Signals: signals.DefaultConfig(), Gateway: gateway.DefaultConfig(), Nightly: nightly.DefaultConfig(), Lease: leaseConfig{TTL: bus.DefaultLeaseTTL},
 		Sim: simConfig{Seed: 1, Rate: 100},
 	}
 }
@@ -150,7 +152,7 @@ func (a *app) load(m mode) (*config, error) {
 }
 
 func (c *config) validate() error {
-	errs := []error{c.NATS.Validate(), c.Hashprice.Validate(), c.GPURates.Validate(), c.Lander.Validate(), c.Signals.Validate(), c.Gateway.Validate(), c.Lease.Validate()}
+	errs := []error{c.NATS.Validate(), c.Hashprice.Validate(), c.GPURates.Validate(), c.Lander.Validate(), c.Signals.Validate(), c.Gateway.Validate(), c.Nightly.Validate(), c.Lease.Validate()}
 	if c.equitiesOn() {
 		errs = append(errs, c.Equities.Validate())
 	}

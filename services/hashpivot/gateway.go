@@ -12,7 +12,11 @@ import (
 
 // newGateway makes a gateway over the connections of this process.
 func newGateway(cfg *config, m mode, b *backends, log *slog.Logger, reg prometheus.Registerer) (*gateway.Gateway, error) {
-	return gateway.New(cfg.Gateway, gateway.Deps{
+	g := cfg.Gateway
+	if g.Research == "" {
+		g.Research = cfg.researchDir()
+	}
+	return gateway.New(g, gateway.Deps{
 		Log: gateway.JetStream(b.bus), History: b.store, Tables: b.store, Mode: string(m), Once: b.bus, Logger: log.With("service", "gateway"), Metrics: gateway.NewMetrics(reg),
 		Intervals: cfg.Signals.Bars.Intervals,
 	})

@@ -69,7 +69,7 @@ func pointAt(cfg *config, u sim.URLs, m mode, dir string) error {
 		e.Backfill.DailyFrom, e.Backfill.MinuteFrom, e.Backfill.TicksFrom = "1990-01-01", "1990-01-01", ""
 	}
 
-	cfg.Signals.Calendar = "always"
+	cfg.Signals.Calendar, cfg.Nightly.Calendar = "always", "always"
 	pointNetwork(&cfg.Hashprice, u, prefix, recorded)
 
 	g := &cfg.GPURates

@@ -18,6 +18,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/services/gateway"
 	"github.com/hashpivot/hashpivot/services/lander"
+	"github.com/hashpivot/hashpivot/services/nightly"
 )
 
 // stopWithin bounds the orderly end: a SIGTERM is answered within 10 s, the embedded servers' own end included.
@@ -54,6 +55,9 @@ func (c *upCmd) Run(a *app) error {
 		return err
 	}
 	start := time.Now()
+	if c.UntilDrained {
+		cfg.Nightly.Enabled = "false" // there is no night to wait for
+	}
 	p, err := a.newPipeline(m, cfg, c.Recorded)
 	if err != nil {
 		return err
@@ -82,6 +86,7 @@ type pipeline struct {
 	admin  *run.Admin
 	lander *lander.Lander
 	gate   *gateway.Gateway // nil: off
+	night  *nightly.Service // nil: off
 	pubs   *publishers
 }
 
@@ -125,6 +130,16 @@ func (a *app) newPipeline(m mode, cfg *config, recorded string) (_ *pipeline, er
 	p.pubs = newPublishers(cfg, p.back.bus, a.log, reg)
 	health := &run.Health{}
 	p.back.watch(health)
+	on, err := a.nightlyOn(cfg, p.back)
+	if err != nil {
+		return nil, err
+	}
+	if on {
+		if p.night, err = newNightly(cfg, m, p.back, a.log, reg); err != nil {
+			return nil, err
+		}
+		health.Check(nightly.LeaseName, p.night.Health)
+	}
 	if p.admin, err = run.StartAdmin(cfg.Admin.Addr, reg, health); err != nil {
 		return nil, err
 	}
@@ -180,6 +195,9 @@ func (p *pipeline) banner(a *app, demo bool) {
 	}
 	if in.Gateway != "" {
 		a.printf("  page              http://%s\n", in.Gateway)
+		if p.night != nil {
+			a.printf("  research          http://%s/research/\n", in.Gateway)
+		}
 		a.printf("  live feed         ws://%s/v1/ws\n", in.Gateway)
 	}
 	a.printf("  metrics, health   http://%s/metrics /readyz\n", in.Admin)
@@ -223,6 +241,18 @@ func (p *pipeline) runFeeds(ctx context.Context, drain time.Duration) (drained b
 	served := make(chan error, 1)
 	if p.gate != nil {
 		go func() { served <- p.gate.Run(gctx) }()
+	}
+
+	// The notebooks need what has landed and nothing else needs them: they end first, and their trouble stops nothing.
+	nctx, stopNight := context.WithCancel(ctx)
+	defer stopNight()
+	var night sync.WaitGroup
+	if p.night != nil {
+		night.Go(func() {
+			if err := serveNightly(nctx, p.cfg, p.back, p.night); err != nil {
+				p.app.log.Error("the nightly service has ended", "err", err)
+			}
+		})
 	}
 
 	var (
@@ -271,6 +301,8 @@ func (p *pipeline) runFeeds(ctx context.Context, drain time.Duration) (drained b
 		gateErr = cmp.Or(gateErr, errGatewayEnded)
 	}
 	p.app.log.Info("stopping: feeds have ended")
+	stopNight()
+	defer night.Wait()
 	stopGate() // its clients are told while the rest lands
 
 	// The feeds have stored what they published, and it may still land; what does not in time lands after the next start.
