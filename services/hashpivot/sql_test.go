@@ -20,7 +20,7 @@ const oddRow = `SELECT
 	toDateTime64('2026-11-20 14:30:00.123456789', 9, 'UTC') AS at, toDateTime64('2026-11-20 14:30:00', 3, 'UTC') AS whole,
 	toDateTime64('2026-11-20 09:30:00', 9, 'America/New_York') AS ny, toDate('2026-11-20') AS day,
 	['@', 'F'] AS conditions, [toDecimal64('0.1', 8), NULL] AS prices, CAST(map('b', 2.5, 'a', 1), 'Map(String, Decimal(9, 2))') AS inputs,
-	CAST((1.5, '2026-11-20'), 'Tuple(z Decimal(9, 2), a Date)') AS pair, [] AS none, CAST('x', 'LowCardinality(Nullable(String))') AS low,
+	CAST((1.5, '2026-11-20'), 'Tuple(z Decimal(9, 2), a Date)') AS pair, CAST([], 'Array(String)') AS none, CAST('x', 'LowCardinality(Nullable(String))') AS low,
 	nan AS undefined, -inf AS least, 0.1 AS tenth, true AS yes`
 
 func TestSQLFormats(t *testing.T) {
