@@ -85,8 +85,8 @@ func openQueryDB(ctx context.Context, print func(figure)) (_ *queryDB, err error
 
 // settle waits until the parts of a month are few, as they are in a database that has been running: merges go on by themselves.
 func (q *queryDB) settle(ctx context.Context) error {
-	months, err := q.store.Query(ctx, `SELECT table, partition_id FROM system.parts WHERE database = currentDatabase() AND active AND table IN ('trades', 'quotes', 'plain') GROUP BY table, partition_id
-		HAVING count() > 4 ORDER BY table, partition_id`)
+	months, err := q.store.Query(ctx, `SELECT table, partition_id FROM system.parts
+		WHERE database = currentDatabase() AND active AND table IN ('trades', 'quotes', 'plain') GROUP BY table, partition_id HAVING count() > 4 ORDER BY table, partition_id`)
 	if err != nil {
 		return err
 	}
@@ -199,7 +199,9 @@ var benchQueries = []benchQuery{
 		strings.ReplaceAll(benchMinutes, "{table}", "trades"),
 		strings.ReplaceAll(benchMinutes, "{table}", "plain"),
 	},
-	{"year_of_pivot", "SELECT day, gpu, premium, spread_usd_per_mwh, reason FROM pivot WHERE mark = 'sim-' AND fleet = 'fleet' AND preferred AND gpu = 'h100-sxm' AND day > '2025-11-20' ORDER BY day", ""},
+	{"year_of_pivot_wide_1d", "SELECT * FROM pivot_wide_1d(from_date = '2025-11-21', to_date = '2026-11-20') WHERE symbol IN ('WGMI', 'CORZ', 'BTBT', 'IREN')", ""},
+	{"year_of_pivot_wide_1d_all_symbols", "SELECT * FROM pivot_wide_1d(from_date = '2025-11-21', to_date = '2026-11-20')", ""},
+	{"year_of_pivot", "SELECT day, premium, reason FROM pivot WHERE fleet = 'fleet' AND preferred AND gpu = 'h100-sxm' AND day > '2025-11-20' ORDER BY day", ""},
 	{"asof_day_of_one_symbol", benchASOF("trades", "quotes", "symbol = 'IREN' AND "), benchASOF("plain", "plain_quotes", "symbol = 'IREN' AND ")},
 	{"asof_day_of_all_symbols", benchASOF("trades", "quotes", ""), benchASOF("plain", "plain_quotes", "")},
 }
@@ -220,8 +222,8 @@ GROUP BY minute ORDER BY minute`
 
 func benchASOF(trades, quotes, symbol string) string {
 	day := "event_time >= '2026-11-19 00:00:00' AND event_time < '2026-11-20 00:00:00'"
-	return "SELECT count(), avg(toFloat64(t.price_usd) / ((toFloat64(q.bid_price_usd) + toFloat64(q.ask_price_usd)) / 2) - 1) FROM (SELECT symbol, event_time, price_usd FROM " + trades + " WHERE " + symbol +
-		"action = 'trade' AND " + day + ") AS t ASOF INNER JOIN (SELECT symbol, event_time, bid_price_usd, ask_price_usd FROM " + quotes + " WHERE " + symbol + day +
+	return "SELECT count(), avg(toFloat64(t.price_usd) / ((toFloat64(q.bid_price_usd) + toFloat64(q.ask_price_usd)) / 2) - 1) FROM " +
+		"(SELECT symbol, event_time, price_usd FROM " + trades + " WHERE " + symbol + "action = 'trade' AND " + day + ") AS t ASOF INNER JOIN (SELECT symbol, event_time, bid_price_usd, ask_price_usd FROM " + quotes + " WHERE " + symbol + day +
 		") AS q ON t.symbol = q.symbol AND t.event_time >= q.event_time"
 }
 
@@ -302,7 +304,8 @@ func (q *queryDB) plain(ctx context.Context) error {
 		if had > 0 {
 			continue
 		}
-		columns, err := q.store.Query(ctx, "SELECT arrayStringConcat(groupArray(concat(name, ' ', type)), ', ') FROM system.columns WHERE database = currentDatabase() AND table = '"+t[1]+"'")
+		columns, err := q.store.Query(ctx, `SELECT arrayStringConcat(groupArray(concat(name, ' ', type)), ', ') FROM system.columns
+			WHERE database = currentDatabase() AND table = '`+t[1]+"'")
 		if err != nil {
 			return err
 		}
@@ -314,7 +317,8 @@ func (q *queryDB) plain(ctx context.Context) error {
 			return err
 		}
 		for _, m := range months.Rows {
-			sql := fmt.Sprintf("INSERT INTO %s SELECT * FROM %s WHERE toYYYYMM(event_time) = %v ORDER BY event_time SETTINGS max_bytes_before_external_sort = 1000000000, max_insert_threads = 1", t[0], t[1], m[0])
+			sql := fmt.Sprintf(`INSERT INTO %s SELECT * FROM %s WHERE toYYYYMM(event_time) = %v ORDER BY event_time
+				SETTINGS max_bytes_before_external_sort = 1000000000, max_insert_threads = 1`, t[0], t[1], m[0])
 			if err := q.store.Exec(ctx, sql); err != nil {
 				return fmt.Errorf("copy %v of %s: %w", m[0], t[1], err)
 			}

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -160,7 +159,6 @@ func (s *Store) dial(ctx context.Context) (*ch.Client, error) {
 			}
 			opt.TLS = o.TLS.Clone()
 			opt.TLS.ServerName = host
-			opt.TLS.MinVersion = tls.VersionTLS12
 		}
 		c, err := ch.Dial(ctx, opt)
 		if err == nil {

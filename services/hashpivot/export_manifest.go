@@ -36,7 +36,8 @@ func (e *export) load() error {
 	}
 	m := e.manifest
 	if m.Version != want.Version || m.Query != want.Query || m.AsOf != want.AsOf || m.Partition != want.Partition || m.BySymbol != want.BySymbol {
-		return run.Usage(fmt.Errorf("%s holds another export (%s, as of %q, by %s, by symbol %t); give another --out or the same options", e.dir, m.Query, m.AsOf, m.Partition, m.BySymbol))
+		return run.Usage(fmt.Errorf("%s holds another export (%s, as of %q, by %s, by symbol %t); give another --out or the same options",
+			e.dir, m.Query, m.AsOf, m.Partition, m.BySymbol))
 	}
 	if e.manifest.Files == nil {
 		e.manifest.Files = map[string]fileNote{}

@@ -140,7 +140,7 @@ func TestParseType(t *testing.T) {
 	if got.name != "Map" || got.args[0].name != "String" || got.args[1].name != "Array" {
 		t.Fatalf("got %+v", got)
 	}
-	if d := got.args[1].args[0]; d.name != "Decimal" || !d.nullable || !slices.Equal(d.params, []string{"18", "8"}) {
+	if d := got.args[1].args[0]; d.name != "Decimal" || !slices.Equal(d.params, []string{"18", "8"}) {
 		t.Errorf("got %+v", d)
 	}
 	got = parseType("Tuple(`a b` DateTime64(9, 'UTC'), e Enum8('x,(' = 1, 'y\\'' = 2))")

@@ -15,11 +15,10 @@ import (
 
 // chType is a type of ClickHouse's, as far as its values are written differently: Nullable and LowCardinality are taken off.
 type chType struct {
-	name     string   // Decimal, Array, DateTime64 …
-	args     []chType // of Array, Map and Tuple
-	fields   []string // names of a Tuple's; nil where they have none
-	params   []string // of the others: precision, scale, zone
-	nullable bool
+	name   string   // Decimal, Array, DateTime64 …
+	args   []chType // of Array, Map and Tuple
+	fields []string // names of a Tuple's; nil where they have none
+	params []string // of the others: precision, scale, zone
 }
 
 // parseType takes a type's name apart: Map(String, Array(Nullable(Decimal(18, 8)))).
@@ -33,9 +32,7 @@ func parseType(s string) chType {
 	t := chType{name: name}
 	switch name {
 	case "Nullable", "LowCardinality":
-		inner := parseType(params[0])
-		inner.nullable = inner.nullable || name == "Nullable"
-		return inner
+		return parseType(params[0])
 	case "SimpleAggregateFunction":
 		return parseType(params[len(params)-1])
 	case "Array", "Map":
