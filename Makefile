@@ -38,8 +38,8 @@ check: build $(TOOLS)/buf $(TOOLS)/golangci-lint ## what to run before each comm
 	cd e2e && ../$(TOOLS)/golangci-lint run ./...
 	go test -short $(TESTFLAGS) work
 
-bench: build bin/bench-peers ## figures as JSON lines; NAME=landing for one, NAME=soak MINUTES=30 for that
-	go run ./bench $(if $(NAME),-name $(NAME)) $(if $(MINUTES),-minutes $(MINUTES))
+bench: build bin/bench-peers ## figures as JSON lines; NAME=landing for one, NAME=soak MINUTES=30 for that, NAME=queries ROWS=1000000000
+	go run ./bench $(if $(NAME),-name $(NAME)) $(if $(MINUTES),-minutes $(MINUTES)) $(if $(ROWS),-rows $(ROWS)) $(if $(DATABASE),-database $(DATABASE))
 
 # What the gateway is measured against: a module of its own outside the workspace, so that it moves no version of what is shipped.
 bin/bench-peers: $(wildcard bench/peers/*) $(wildcard bench/child/*.go)

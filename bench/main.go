@@ -42,6 +42,8 @@ var benchmarks = []struct {
 	{"latency", latency},
 	{"fanout", fanout},
 	{"soak", soak},
+	{"queries", queries},
+	{"cookbook", cookbook},
 }
 
 func main() {

@@ -9,15 +9,19 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/store/storetest"
 )
 
-// The queries that the page for quants shows run on this schema.
+// The queries that the pages for quants show run on this schema.
 func TestQueriesOfThePage(t *testing.T) {
-	page, err := os.ReadFile("../../docs/quants.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	queries := regexp.MustCompile("(?s)```sql\n(.*?)```").FindAllSubmatch(page, -1)
-	if len(queries) < 10 {
-		t.Fatalf("%d queries on the page", len(queries))
+	var queries [][][]byte
+	for page, least := range map[string]int{"quants.md": 10, "cookbook.md": 25} {
+		text, err := os.ReadFile("../../docs/" + page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := regexp.MustCompile("(?s)```sql\n(.*?)```").FindAllSubmatch(text, -1)
+		if len(found) < least {
+			t.Fatalf("%d queries in %s", len(found), page)
+		}
+		queries = append(queries, found...)
 	}
 	st := storetest.Start(t)
 	fillTicks(t, st, "trades", 1000)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/big"
 	"reflect"
 	"strings"
 
@@ -177,23 +178,54 @@ func (s *Store) QueryEach(ctx context.Context, sql string, head func(columns, ty
 	return nil
 }
 
-// plain returns the value behind pointers, nil for NULL, and decimals as their text.
+// plain returns the value behind pointers, nil for NULL, and numbers that Go has no type for as their exact text, within lists, maps and tuples too.
 func plain(v reflect.Value) any {
-	for v.Kind() == reflect.Pointer {
+	for v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface {
 		if v.IsNil() {
 			return nil
 		}
 		v = v.Elem()
 	}
-	if d, ok := v.Interface().(decimal.Decimal); ok {
-		return json.Number(d.String())
-	}
-	if list, ok := v.Interface().([]decimal.Decimal); ok {
-		out := make([]json.Number, len(list))
-		for i, d := range list {
+	switch x := v.Interface().(type) {
+	case decimal.Decimal:
+		return json.Number(x.String())
+	case big.Int:
+		return json.Number(x.String())
+	case []decimal.Decimal:
+		out := make([]json.Number, len(x))
+		for i, d := range x {
 			out[i] = json.Number(d.String())
 		}
 		return out
 	}
+	switch {
+	case v.Kind() == reflect.Slice && !isPlain(v.Type().Elem()):
+		out := make([]any, v.Len())
+		for i := range out {
+			out[i] = plain(v.Index(i))
+		}
+		return out
+	case v.Kind() == reflect.Map && !isPlain(v.Type().Elem()):
+		out := reflect.MakeMapWithSize(reflect.MapOf(v.Type().Key(), reflect.TypeFor[any]()), v.Len())
+		for _, k := range v.MapKeys() {
+			e := reflect.New(reflect.TypeFor[any]()).Elem()
+			if x := plain(v.MapIndex(k)); x != nil {
+				e.Set(reflect.ValueOf(x))
+			}
+			out.SetMapIndex(k, e)
+		}
+		return out.Interface()
+	}
 	return v.Interface()
+}
+
+// isPlain reports whether values of t are what plain would make of them.
+func isPlain(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Interface:
+		return false
+	case reflect.Slice, reflect.Map:
+		return isPlain(t.Elem())
+	}
+	return t != reflect.TypeFor[decimal.Decimal]() && t != reflect.TypeFor[big.Int]()
 }

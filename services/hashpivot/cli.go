@@ -40,6 +40,7 @@ type cli struct {
 	Gaps     gapsCmd     `cmd:"" help:"List what was missed, and what became of it."`
 	Backfill backfillCmd `cmd:"" help:"Fetch the history of a span that was never streamed; run again it goes on where it ended."`
 	Import   importCmd   `cmd:"" help:"Import files of trades, quotes or bars as a source like any other."`
+	Export   exportCmd   `cmd:"" help:"Export tables, views and queries to Parquet files; run again it goes on where it ended and writes what changed."`
 	Status   statusCmd   `cmd:"" help:"Show the pipeline: streams, lag, tables, feeds."`
 	Health   healthCmd   `cmd:"" help:"Ask a running service whether it is ready."`
 	Token    tokenCmd    `cmd:"" help:"Sign a token for the gateway and print it."`

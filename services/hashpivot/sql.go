@@ -1,23 +1,37 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"strings"
-	"text/tabwriter"
-	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/run"
+	"github.com/hashpivot/hashpivot/pkg/store"
 )
 
 type sqlCmd struct {
-	Query string `arg:"" optional:"" help:"The query; standard input where it is absent."`
+	Query  string `arg:"" optional:"" help:"The query; standard input where it is absent."`
+	Format string `help:"table, csv (RFC 4180, the first line names the columns) or json (an object a row); --json is the last one too." placeholder:"FORMAT"`
+	Null   string `help:"CSV: how a NULL is written; text that reads like it is quoted." default:"\\N" placeholder:"TEXT"`
 }
 
-// Run runs a query and prints its rows as a table, or as one JSON object a row.
+// Run runs a query and prints its rows as they come: an answer of any size takes constant memory.
 func (c *sqlCmd) Run(a *app) error {
+	format := c.Format
+	switch {
+	case format == "":
+		if format = "table"; a.cli.JSON {
+			format = "json"
+		}
+	case format != "table" && format != "csv" && format != "json":
+		return run.Usage(fmt.Errorf("--format: %.32q is none of table, csv, json", format))
+	case a.cli.JSON && format != "json":
+		return run.Usage(fmt.Errorf("--json and --format %s ask for different things; give one of them", format))
+	}
+	if strings.ContainsAny(c.Null, ",\"\r\n") {
+		return run.Usage(fmt.Errorf("--null: %.32q has a comma, a quotation mark or a line end, and would have to be quoted as text is", c.Null))
+	}
 	query := c.Query
 	if query == "" {
 		text, err := io.ReadAll(os.Stdin)
@@ -26,67 +40,40 @@ func (c *sqlCmd) Run(a *app) error {
 		}
 		query = string(text)
 	}
-	query = strings.TrimRight(strings.TrimSpace(query), ";")
+	query = strings.TrimRight(strings.TrimSpace(query), "; \t\n")
 	if query == "" {
 		return run.Usage(fmt.Errorf("there is no query; give it as an argument or on standard input"))
 	}
-	b, _, err := a.attach()
+	b, _, err := a.attachStore()
 	if err != nil {
 		return err
 	}
 	defer b.close()
-	if a.cli.JSON {
-		var names []string
-		enc := json.NewEncoder(a.stdout)
-		enc.SetEscapeHTML(false)
-		return b.store.QueryEach(a.ctx, query, func(columns, _ []string) error { names = columns; return nil }, func(row []any) error {
-			// Column order is the query's, which a map would lose.
-			var line strings.Builder
-			line.WriteByte('{')
-			for i, v := range row {
-				if i > 0 {
-					line.WriteByte(',')
-				}
-				key, err := json.Marshal(names[i])
-				if err != nil {
-					return err
-				}
-				val, err := json.Marshal(v)
-				if err != nil {
-					return fmt.Errorf("column %s: %w", names[i], err)
-				}
-				line.Write(key)
-				line.WriteByte(':')
-				line.Write(val)
-			}
-			line.WriteByte('}')
-			return enc.Encode(json.RawMessage(line.String()))
-		})
+	var out rowWriter
+	switch format {
+	case "json":
+		out = newJSONRows(a.stdout)
+	case "csv":
+		out = newCSVRows(a.stdout, c.Null)
+	default:
+		out = newTableRows(a.stdout)
 	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	n := 0
 	none := false
-	err = b.store.QueryEach(a.ctx, query, func(columns, _ []string) error {
+	err = b.store.QueryEach(a.ctx, query, func(columns, types []string) error {
 		if none = len(columns) == 0; none {
 			return nil // a statement that has no result
 		}
-		_, err := fmt.Fprintln(w, strings.Join(columns, "\t"))
-		return err
+		return out.head(columns, types)
 	}, func(row []any) error {
 		n++
-		for i, v := range row {
-			if i > 0 {
-				_, _ = io.WriteString(w, "\t")
-			}
-			_, _ = io.WriteString(w, cell(v))
-		}
-		_, err := io.WriteString(w, "\n")
-		return err
+		return out.row(row)
 	})
-	if err != nil {
-		return err
+	// What came before an error is printed: it is what the server answered.
+	if ferr := out.flush(); err == nil {
+		err = ferr
 	}
-	if err := w.Flush(); err != nil {
+	if err != nil || format != "table" {
 		return err
 	}
 	if none {
@@ -97,14 +84,22 @@ func (c *sqlCmd) Run(a *app) error {
 	return nil
 }
 
-func cell(v any) string {
-	switch v := v.(type) {
-	case nil:
-		return "NULL"
-	case time.Time:
-		return v.UTC().Format("2006-01-02 15:04:05.999999999")
-	case string:
-		return strings.NewReplacer("\t", `\t`, "\n", `\n`).Replace(v)
+// attachStore is attach for commands that read the database alone: where a ClickHouse is known they need no NATS.
+func (a *app) attachStore() (*backends, *config, error) {
+	cfg, _, err := a.loadBeside()
+	if err != nil {
+		return nil, nil, err
 	}
-	return fmt.Sprint(v)
+	if len(cfg.ClickHouse.Addr) == 0 {
+		return a.attach()
+	}
+	if a.cli.LogLevel == "" && cfg.Log.Level == "info" {
+		cfg.Log.Level = "warn"
+	}
+	if err := a.logger(cfg); err != nil {
+		return nil, nil, err
+	}
+	b := &backends{log: a.log}
+	b.store, err = store.Open(a.ctx, cfg.ClickHouse.Config, a.log)
+	return b, cfg, err
 }
