@@ -75,6 +75,7 @@ export class App {
     );
     document.getElementById("footer")!.append(
       this.status,
+      el("a", { href: "research/" }, "Nightly research"),
       el("span", {}, "Charts: TradingView Lightweight Charts™, © 2025 ", el("a", { href: "https://www.tradingview.com/", rel: "noreferrer" }, "TradingView, Inc."), ", Apache 2.0"),
     );
 
