@@ -49,11 +49,16 @@ const (
 	PUE             = "pue"
 	Utilisation     = "utilisation"
 	FleetEfficiency = "fleet-efficiency" // J/TH
+	PowerPrice      = "power-price"      // USD/MWh
+	CapitalRatio    = "capital-ratio"
+	CapitalPerMW    = "capital-per-mw" // USD per MW at the meter
 
 	MiningPUE      = "mining"
 	GPUPUE         = "gpu"
 	GPUUtilisation = "gpu"
 )
+
+var levelKinds = []string{PUE, Utilisation, FleetEfficiency, PowerPrice, CapitalRatio, CapitalPerMW}
 
 // Level is an assumption or a measurement that holds from a day on.
 type Level struct {
@@ -176,8 +181,8 @@ func parsePower(text []byte) (*Power, error) {
 			return nil, fmt.Errorf("level %s %s: a PUE of %s is below 1", l.Kind, l.Name, l.Value)
 		case l.Kind == Utilisation && v.Cmp(one) > 0:
 			return nil, fmt.Errorf("level %s %s: a utilisation of %s is above 1", l.Kind, l.Name, l.Value)
-		case l.Kind != PUE && l.Kind != Utilisation && l.Kind != FleetEfficiency:
-			return nil, fmt.Errorf("level %s %s: kind is none of pue, utilisation, fleet-efficiency", l.Kind, l.Name)
+		case !slices.Contains(levelKinds, l.Kind):
+			return nil, fmt.Errorf("level %s %s: kind is none of %s", l.Kind, l.Name, strings.Join(levelKinds, ", "))
 		}
 	}
 	for _, need := range [][2]string{{PUE, MiningPUE}, {PUE, GPUPUE}, {Utilisation, GPUUtilisation}} {

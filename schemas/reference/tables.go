@@ -30,12 +30,23 @@ func Facts() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	companies, err := LoadCompanies()
+	if err != nil {
+		return nil, err
+	}
+	claims, err := LoadClaims()
+	if err != nil {
+		return nil, err
+	}
 	more, err := fill(
 		filling{"asic_machines", "machine, th_per_s, j_per_th, at, confirmed, source", power.machineRows()},
 		filling{"gpu_systems", "system, gpu, gpus, kw, reference, at, confirmed, source", power.systemRows()},
 		filling{"reference_levels", "kind, name, from_date, value, at, confirmed, source", power.levelRows()},
 		filling{"ai_contracts", "symbol, counterparty, kind, signed, exact, mw, gpus, value_usd, years, title, at, confirmed, source", contractRows(contracts)},
 		filling{"market_events", "date, symbol, kind, exact, title, at, confirmed, source", eventRows(events)},
+		filling{"companies", "symbol, from_date, exact, segment, basis, share, revenue_usd, period, at, confirmed, source", companies.businessRows()},
+		filling{"gpu_fleets", "symbol, from_date, exact, servers, gpus_per_server, gpu, at, confirmed, source", companies.fleetRows()},
+		filling{"claims", "id, claim, stated_value, unit, stated_on, computed_unit, query, at, confirmed, source", claimRows(claims)},
 	)
 	return append(out, more...), err
 }
@@ -63,6 +74,39 @@ func fill(tables ...filling) ([]string, error) {
 			t.table, t.columns, strings.Join(parts, ", "), v, strings.Join(t.rows, ", "), t.table, v))
 	}
 	return out, nil
+}
+
+// TradeDate is a date of the exchanges' calendar. The spans of its sessions are in seconds from New York's midnight of the date, negative on the evening before.
+type TradeDate struct {
+	Date     time.Time
+	Sessions []SessionSpan
+}
+
+// SessionSpan is a session of a trade date.
+type SessionSpan struct {
+	Kind        string // pre, regular, after or overnight
+	Open, Close int
+}
+
+// FillTradeDates is the statement that fills the table trade_dates. They are told by the calendar, which is no part of this package, and come as one text: as
+// literals they would be more than the engine parses.
+func FillTradeDates(dates []TradeDate) (string, error) {
+	if len(dates) == 0 {
+		return "", fmt.Errorf("fill table trade_dates: there are no dates")
+	}
+	lines := make([]string, 0, len(dates))
+	for _, d := range dates {
+		line := d.Date.Format(time.DateOnly)
+		for _, s := range d.Sessions {
+			line += fmt.Sprintf(" %s:%d:%d", s.Kind, s.Open, s.Close)
+		}
+		lines = append(lines, line)
+	}
+	v := version(lines)
+	return fmt.Sprintf("INSERT INTO trade_dates (date, sessions, version, loaded_at) "+
+		"SELECT toDate(x[1]), arrayMap(s -> (splitByChar(':', s)[1], toInt32(splitByChar(':', s)[2]), toInt32(splitByChar(':', s)[3])), arraySlice(x, 2)), '%s', now64(9) "+
+		"FROM (SELECT splitByChar(' ', arrayJoin(splitByChar('\\n', %s))) AS x) WHERE (SELECT argMax(version, loaded_at) FROM trade_dates) != '%s'",
+		v, text(strings.Join(lines, "\n")), v), nil
 }
 
 // version is the hash of rows.

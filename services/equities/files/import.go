@@ -208,7 +208,7 @@ func (im *importer) file(ctx context.Context, path string) error {
 		scan.from, scan.to = before.at.UTC(), before.at.UTC()
 	}
 	if !known {
-		if line, err = im.f.OpenGap(ctx, "*", scan.from, scan.to, key); err != nil {
+		if line, err = im.f.OpenGap(ctx, "*", scan.from, scan.to, key+im.adjusted(scan.layout)); err != nil {
 			return err
 		}
 		im.lines[key] = line
@@ -229,7 +229,7 @@ func (im *importer) file(ctx context.Context, path string) error {
 	state := market.GapFilled
 	if n := im.p.Rejected - start.Rejected; n > 0 {
 		state = market.GapPartly
-		line.Reason = fmt.Sprintf("%s; %d rows refused", key, n)
+		line.Reason = fmt.Sprintf("%s; %d rows refused", key+im.adjusted(scan.layout), n)
 	}
 	if err := im.f.SettleGap(ctx, line, line.To, state, uint64(im.p.Published-start.Published)); err != nil {
 		return err
@@ -238,6 +238,14 @@ func (im *importer) file(ctx context.Context, path string) error {
 	im.lines[key] = line
 	im.progress()
 	return im.f.Flush(ctx)
+}
+
+// adjusted is what the ledger says of a file whose prices are adjusted: daily_closes must not adjust them again. Yahoo's are adjusted for splits alone.
+func (im *importer) adjusted(layout Layout) string {
+	if !im.opt.Adjusted {
+		return ""
+	}
+	return fmt.Sprintf("; adjusted (%s)", layout)
 }
 
 // publish reads the file and publishes what is new.
