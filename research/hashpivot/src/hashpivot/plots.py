@@ -67,6 +67,7 @@ class Chart:
         every: str = "utc",
         reasons: Sequence[str] | None = None,
         ax: Axes | None = None,
+        colour: str | None = None,
         **style: Any,
     ) -> None:
         """A line by day that breaks where a day of the calendar ('utc', 'trade') is missing or has no value; a day that stands alone is a dot.
@@ -76,7 +77,7 @@ class Chart:
         ax = ax or self.ax
         if "linestyle" not in style:
             style["linestyle"] = DASHES[(self._used // len(COLOURS)) % len(DASHES)]
-        colour = self.colour()
+        colour = colour or self.colour()
         if reasons is not None:
             lacking = pd.DataFrame({"day": pd.to_datetime(pd.Series(list(days))), "reason": list(reasons)})[pd.isna(pd.Series(list(values))).to_numpy()]
             groups: Any = lacking.groupby("reason", sort=True)
@@ -179,8 +180,9 @@ class Chart:
                     color=WARNING,
                     fontsize=12,
                 )
-                ax.set_xticks([])
                 ax.set_yticks([])
+                if not any(drawn(other) for other in self.axes):  # panels share their ticks
+                    ax.set_xticks([])
             elif isinstance(ax.xaxis.get_major_locator(), mdates.AutoDateLocator):
                 ax.xaxis.set_major_formatter(mdates.ConciseDateFormatter(ax.xaxis.get_major_locator()))
         lines = [(t, WARNING) for n in self._notes for t in textwrap.wrap("▲ " + n, 150, subsequent_indent="   ")]

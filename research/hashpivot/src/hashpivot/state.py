@@ -148,7 +148,7 @@ def kind(mark: str) -> str:
 
 
 def as_of_text(as_of: datetime) -> str:
-    return "ever (all that is stored)" if as_of.year >= 2200 else f"{as_of:%Y-%m-%d %H:%M:%S} UTC"
+    return "any time (all that is stored)" if as_of.year >= 2200 else f"{as_of:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def look(db: Database, needs: Sequence[Need], *, trade_date: date, window_days: int, as_of: datetime, mark: str, gaps: pd.DataFrame) -> State:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pandas as pd
 
-from .connection import Database
+from .connection import Database, text
+from .errors import QueryFailed
 
 #: Later than anything is stored.
 EVER = datetime(2200, 1, 1, tzinfo=UTC)
@@ -138,3 +139,77 @@ def marks(db: Database) -> list[str]:
     tables = ("bars", "trades", "hashprice", "gpu_rates", "gpu_offers", "btc_prices")
     union = " UNION DISTINCT ".join(f"SELECT DISTINCT {MARK} AS mark FROM {t}" for t in tables)
     return list(db.frame(f"SELECT mark FROM ({union}) ORDER BY mark")["mark"])
+
+
+def daily_closes(
+    db: Database,
+    *,
+    as_of: datetime = EVER,
+    mark: str = "",
+    since: date = FIRST_DAY,
+    until: date = LAST_DAY,
+    symbols: Sequence[str] = (),
+    exact: bool = False,
+) -> pd.DataFrame:
+    """One close a symbol and trade date (USD; as traded, adjusted for splits, adjusted for all distributions) with its simple daily return."""
+    keep = ["mark = {mark:String}", "day >= {since:Date}", "day <= {until:Date}"]
+    keep += ["has({symbols:Array(String)}, symbol)"] if symbols else []
+    p = {"as_of": as_of, "mark": mark, "since": since, "until": until, "symbols": list(symbols)}
+    return _rows(db, "daily_closes_as_of(as_of = {as_of:DateTime64(9, 'UTC')})", keep, "symbol, day", p, exact)
+
+
+def exposure(
+    db: Database,
+    *,
+    as_of: datetime = EVER,
+    mark: str = "",
+    window: int = 60,
+    since: date = FIRST_DAY,
+    until: date = LAST_DAY,
+    symbols: Sequence[str] = (),
+    exact: bool = False,
+) -> pd.DataFrame:
+    """Rolling beta, correlation and explained share (r2, with 95 % bounds) of each symbol to hashprice, btc and gpu, over `window` trade days."""
+    keep = ["mark = {mark:String}", "day >= {since:Date}", "day <= {until:Date}"]
+    keep += ["has({symbols:Array(String)}, symbol)"] if symbols else []
+    p = {"as_of": as_of, "mark": mark, "window": window, "since": since, "until": until, "symbols": list(symbols)}
+    return _rows(db, "exposure_as_of(window = {window:UInt16}, as_of = {as_of:DateTime64(9, 'UTC')})", keep, "symbol, factor, day", p, exact)
+
+
+def lead_lag(db: Database, *, as_of: datetime = EVER, mark: str = "", window: int = 60, day: date, symbols: Sequence[str] = (), exact: bool = False) -> pd.DataFrame:
+    """Correlation of each symbol's return with a factor's `lag` trade days before (above 0: the factor leads), with 95 % bounds."""
+    keep = ["mark = {mark:String}"]
+    keep += ["has({symbols:Array(String)}, symbol)"] if symbols else []
+    p = {"as_of": as_of, "mark": mark, "window": window, "day": day, "symbols": list(symbols)}
+    view = "lead_lag_as_of(window = {window:UInt16}, day = {day:Date}, as_of = {as_of:DateTime64(9, 'UTC')})"
+    return _rows(db, view, keep, "symbol, factor, lag", p, exact)
+
+
+def claims(db: Database, *, as_of: datetime = EVER) -> pd.DataFrame:
+    """The story's claims, each with what its own query answers: computed (in computed_unit; NaN where it cannot be), verdict and note.
+
+    The queries ask live rows and recordings, never generated ones, whatever the mark.
+    """
+    out = reference(db, "claims", as_of=as_of)
+    told: list[tuple[float, str, str]] = []
+    for query in out["query"]:
+        answer = db.frame(str(query).replace("2200-01-01 00:00:00", text(as_of)))
+        if len(answer) != 1:
+            raise QueryFailed(f"test a claim: want one row, got {len(answer)}: {query}")
+        row = answer.iloc[0]
+        told.append((float("nan") if pd.isna(row["computed"]) else float(row["computed"]), str(row["verdict"]), str(row["note"])))
+    return out.assign(computed=[t[0] for t in told], verdict=[t[1] for t in told], note=[t[2] for t in told])
+
+
+def event_study(db: Database, *, as_of: datetime = EVER, mark: str = "", until: date = LAST_DAY, exact: bool = False) -> pd.DataFrame:
+    """Abnormal returns (ratios) of each symbol from ten trade days before to twenty after each event, as far as they are over by `until`."""
+    keep = ["mark = {mark:String}", "event_date <= {until:Date}", "ifNull(day, event_date) <= {until:Date}"]
+    p = {"as_of": as_of, "mark": mark, "until": until}
+    return _rows(db, "event_study_as_of(as_of = {as_of:DateTime64(9, 'UTC')})", keep, "event_date, symbol, kind, title, offset", p, exact)
+
+
+def data_quality(db: Database, *, as_of: datetime = EVER, mark: str = "", since: date = FIRST_DAY, until: date = LAST_DAY) -> pd.DataFrame:
+    """Rows, gaps by state, missed seconds, staleness, revisions and dead letters by day, table and source."""
+    keep = ["mark = {mark:String}", "day >= {since:Date}", "day <= {until:Date}"]
+    p = {"as_of": as_of, "mark": mark, "since": since, "until": until}
+    return _rows(db, "data_quality_as_of(as_of = {as_of:DateTime64(9, 'UTC')})", keep, "`table`, source, symbol, day", p)
