@@ -104,7 +104,9 @@ class Chart:
             if s.note:
                 self.note(f"{s.name}: {s.note}")
             elif s.missing_days:
-                self.note(f"{s.name}: {s.missing_days} of {s.expected_days} days missing: {s.gaps_text(3)}")
+                self.note(f"{s.name}: {s.begins + '; ' if s.begins else ''}{s.missing_days} of {s.expected_days} days missing: {s.gaps_text(3)}")
+            elif s.begins:
+                self.note(f"{s.name} {s.begins}")
 
     def events(self, events: pd.DataFrame, first: Any, last: Any) -> None:
         """Mark the days of events within a span by numbered lines; the foot says what they are."""

@@ -59,6 +59,7 @@ class Series:
     expected_days: int = 0
     missing: list[tuple[date, date, int]] = field(default_factory=list)
     note: str = ""
+    begins: str = ""
 
     @property
     def empty(self) -> bool:
@@ -109,7 +110,7 @@ class State:
     def _repr_html_(self) -> str:
         rows = "".join(
             f"<tr class={'bad' if s.note else 'ok'}><td>{html.escape(s.name)}</td><td class=n>{s.rows:,}</td><td class=d>{s.first_day or '–'}</td><td class=d>{s.last_day or '–'}</td>"
-            f"<td>{'yes' if s.on_trade_date else 'no'}</td><td class=n>{_missing(s)}</td><td>{html.escape(s.note or s.gaps_text())}</td></tr>"
+            f"<td>{'yes' if s.on_trade_date else 'no'}</td><td class=n>{_missing(s)}</td><td>{html.escape(s.note or '; '.join(filter(None, [s.begins, s.gaps_text()])))}</td></tr>"
             for s in self.series
         )
         return (
@@ -177,6 +178,7 @@ def _series(db: Database, need: Need, trade_date: date, since: date, as_of: date
     if have:
         s.first_day, s.last_day = min(have), max(have)
         begin = max(since, s.first_day)
+        s.begins = f"begins on {s.first_day}" if s.first_day > since and need.calendar else ""
         want = calendar.expected(need.calendar, begin, trade_date)
         s.expected_days = len(want)
         s.missing = calendar.runs([d for d in want if d not in have], want)

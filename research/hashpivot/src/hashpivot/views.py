@@ -176,7 +176,9 @@ def exposure(
     return _rows(db, "exposure_as_of(window = {window:UInt16}, as_of = {as_of:DateTime64(9, 'UTC')})", keep, "symbol, factor, day", p, exact)
 
 
-def lead_lag(db: Database, *, as_of: datetime = EVER, mark: str = "", window: int = 60, day: date, symbols: Sequence[str] = (), exact: bool = False) -> pd.DataFrame:
+def lead_lag(
+    db: Database, *, as_of: datetime = EVER, mark: str = "", window: int = 60, day: date, symbols: Sequence[str] = (), exact: bool = False
+) -> pd.DataFrame:
     """Correlation of each symbol's return with a factor's `lag` trade days before (above 0: the factor leads), with 95 % bounds."""
     keep = ["mark = {mark:String}"]
     keep += ["has({symbols:Array(String)}, symbol)"] if symbols else []
@@ -213,3 +215,13 @@ def data_quality(db: Database, *, as_of: datetime = EVER, mark: str = "", since:
     keep = ["mark = {mark:String}", "day >= {since:Date}", "day <= {until:Date}"]
     p = {"as_of": as_of, "mark": mark, "since": since, "until": until}
     return _rows(db, "data_quality_as_of(as_of = {as_of:DateTime64(9, 'UTC')})", keep, "`table`, source, symbol, day", p)
+
+
+def pivot_capital(
+    db: Database, *, as_of: datetime = EVER, mark: str = "", since: date = FIRST_DAY, until: date = LAST_DAY, fleet: str = "fleet", gpus: Sequence[str] = ()
+) -> pd.DataFrame:
+    """The pivot per dollar of capital: premium_per_capital (ratio), revenue a year and dollar of capital of both, and the capital (USD/MW) it was made with."""
+    keep = ["mark = {mark:String}", "day >= {since:Date}", "day <= {until:Date}", "fleet = {fleet:String}", "preferred"]
+    keep += ["has({gpus:Array(String)}, gpu)"] if gpus else []
+    p = {"as_of": as_of, "mark": mark, "since": since, "until": until, "fleet": fleet, "gpus": list(gpus)}
+    return _rows(db, "pivot_capital_as_of(as_of = {as_of:DateTime64(9, 'UTC')})", keep, "gpu, day, rate_method", p)
