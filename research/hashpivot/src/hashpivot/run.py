@@ -112,7 +112,9 @@ def execute(nb: Any, timeout_s: int) -> None:
         there = Path(work) / "cwd"
         there.mkdir()
         km = AsyncKernelManager(kernel_name=name, transport="ipc", connection_file=str(Path(work) / "kernel.json"))  # sockets that only we can open, not ports
-        NotebookClient(nb, km=km, timeout=timeout_s, resources={"metadata": {"path": str(there)}}, record_timing=False).execute(cleanup_kc=True)
+        NotebookClient(nb, km=km, timeout=timeout_s, startup_timeout=300, resources={"metadata": {"path": str(there)}}, record_timing=False).execute(
+            cleanup_kc=True
+        )
 
 
 def results(nb: Any) -> list[dict[str, Any]]:

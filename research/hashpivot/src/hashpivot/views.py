@@ -205,16 +205,18 @@ def claims(db: Database, *, as_of: datetime = EVER) -> pd.DataFrame:
 
 def event_study(db: Database, *, as_of: datetime = EVER, mark: str = "", until: date = LAST_DAY, exact: bool = False) -> pd.DataFrame:
     """Abnormal returns (ratios) of each symbol from ten trade days before to twenty after each event, as far as they are over by `until`."""
-    keep = ["mark = {mark:String}", "event_date <= {until:Date}", "ifNull(day, event_date) <= {until:Date}"]
-    p = {"as_of": as_of, "mark": mark, "until": until}
-    return _rows(db, "event_study_as_of(as_of = {as_of:DateTime64(9, 'UTC')})", keep, "event_date, symbol, kind, title, offset", p, exact)
+    p = {"as_of": as_of, "mark": mark}
+    out = db.frame("SELECT * FROM event_study_as_of(as_of = {as_of:DateTime64(9, 'UTC')}) WHERE mark = {mark:String}", p, exact=exact)
+    out = out.rename(columns={"date": "event_date", "event_kind": "kind"})
+    over = (out["event_date"] <= pd.Timestamp(until)) & ~(out["day"] > pd.Timestamp(until))
+    return out[over].sort_values(["event_date", "symbol", "kind", "title", "offset"], ignore_index=True)
 
 
 def data_quality(db: Database, *, as_of: datetime = EVER, mark: str = "", since: date = FIRST_DAY, until: date = LAST_DAY) -> pd.DataFrame:
     """Rows, gaps by state, missed seconds, staleness, revisions and dead letters by day, table and source."""
     keep = ["mark = {mark:String}", "day >= {since:Date}", "day <= {until:Date}"]
     p = {"as_of": as_of, "mark": mark, "since": since, "until": until}
-    return _rows(db, "data_quality_as_of(as_of = {as_of:DateTime64(9, 'UTC')})", keep, "`table`, source, symbol, day", p)
+    return _rows(db, "data_quality_as_of(as_of = {as_of:DateTime64(9, 'UTC')})", keep, "ALL", p)
 
 
 def pivot_capital(
