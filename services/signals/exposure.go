@@ -35,7 +35,7 @@ const (
 	exposureTail = 20
 	// exposureSpare is how many days more are held, for those without a final close.
 	exposureSpare = 10
-	// exposureQuiet is how long the inputs of a value must have stood, unless they never do: a history that is read is not told day by day.
+	// exposureQuiet is how long a change waits for others, and for the end of a history that is being read, which is not told day by day.
 	exposureQuiet = 2 * time.Second
 )
 
@@ -49,9 +49,9 @@ type exposureSeries struct{ mark, symbol, factor string }
 type toldExposures struct {
 	at      map[toldExposure]toldPivot
 	vain    map[string]exposureDay // newest day of a kind without a value
-	when    time.Time              // computed last, by our clock
+	when    time.Time              // told last, by our clock
 	dirty   bool                   // to be computed again
-	touched bool                   // since the last flush
+	touched bool                   // by history, since the last flush
 	since   time.Time              // dirty
 	quiet   time.Time              // untouched
 }
@@ -113,12 +113,12 @@ func (e *exposureEngine) series(s exposureSeries) *toldExposures {
 	return t
 }
 
-// touch has the values of symbols and factors computed again.
-func (e *exposureEngine) touch(mark string, symbols, factors []string) {
+// touch has the values of symbols and factors computed again. History comes in masses, and they wait for its end.
+func (e *exposureEngine) touch(mark string, symbols, factors []string, history bool) {
 	for _, symbol := range symbols {
 		for _, factor := range factors {
 			t := e.series(exposureSeries{mark, symbol, factor})
-			t.dirty, t.touched = true, true
+			t.dirty, t.touched = true, t.touched || history
 		}
 	}
 }
@@ -155,7 +155,7 @@ func (e *exposureEngine) bar(b *market.Bar, order uint64) {
 		usd: b.CloseUSD, at: b.EventTime.UTC(), source: b.Source, rev: b.Rev, order: order, backfill: b.Backfill, final: b.Final, traded: b.Volume.IsPos(),
 	}
 	if c.take(day, in, e.keep()) {
-		e.touch(mark, []string{b.Symbol}, exposureFactors)
+		e.touch(mark, []string{b.Symbol}, exposureFactors, b.Backfill)
 	}
 }
 
@@ -172,7 +172,7 @@ func (e *exposureEngine) hashprice(h *market.Hashprice, order uint64) {
 	for factor, usd := range map[string]market.Decimal{"hashprice": h.HashpriceUSD, "btc": h.BTCUSD} {
 		in.usd = usd
 		if board.level(factor, in, e.levelDays()) && (h.Method == levelDaily || board.any && day >= board.daily) {
-			e.touch(mark, e.cfg.Symbols, []string{factor})
+			e.touch(mark, e.cfg.Symbols, []string{factor}, h.Backfill)
 		}
 	}
 }
@@ -185,7 +185,7 @@ func (e *exposureEngine) rate(r *market.Rate, order uint64) {
 	mark, board := e.board(r.Source)
 	in := exposureInput{usd: r.USDPerGPUHour, at: r.EventTime.UTC(), source: r.Source, method: method, rev: r.Rev, order: order, backfill: r.Backfill}
 	if board.level("gpu", in, e.levelDays()) {
-		e.touch(mark, e.cfg.Symbols, []string{"gpu"})
+		e.touch(mark, e.cfg.Symbols, []string{"gpu"}, r.Backfill)
 	}
 }
 
@@ -202,7 +202,7 @@ func (e *exposureEngine) ledger(g *market.FeedGap, order uint64) {
 	}
 	board.how[g.Source] = imported{m[1], g.EventTime, order}
 	if old.how != m[1] {
-		e.touch(mark, slices.Sorted(maps.Keys(board.closes)), exposureFactors)
+		e.touch(mark, slices.Sorted(maps.Keys(board.closes)), exposureFactors, false)
 	}
 }
 
@@ -262,7 +262,7 @@ func (e *exposureEngine) flush(ctx context.Context, now time.Time) error {
 				if err := e.tell(ctx, s, board, spans, now); err != nil {
 					return err
 				}
-				t.dirty, t.since, t.when = false, time.Time{}, now
+				t.dirty, t.since = false, time.Time{}
 			}
 		}
 	}
@@ -280,7 +280,7 @@ func (t *toldExposures) due(now time.Time, every time.Duration) bool {
 	if t.touched {
 		t.touched, t.quiet = false, now
 	}
-	return now.Sub(t.when) >= every && (now.Sub(t.quiet) >= exposureQuiet || now.Sub(t.since) >= every)
+	return now.Sub(t.when) >= every && now.Sub(t.since) >= exposureQuiet && (now.Sub(t.quiet) >= exposureQuiet || now.Sub(t.since) >= every)
 }
 
 // tell publishes the values of a series of the newest trade days, as far as they are news.
@@ -334,7 +334,7 @@ func (e *exposureEngine) news(ctx context.Context, s exposureSeries, day exposur
 	}); err != nil {
 		return err
 	}
-	t.at[key] = next
+	t.at[key], t.when = next, now
 	e.metrics.exposure(name, before)
 	return nil
 }

@@ -271,7 +271,7 @@ func TestExposureIsTold(t *testing.T) {
 	}
 	again := newExposureHarness(t, exposureConfig())
 	again.boards = h.boards
-	again.touch("sim-", []string{"IREN"}, exposureFactors)
+	again.touch("sim-", []string{"IREN"}, exposureFactors, true)
 	for _, s := range h.all {
 		again.restore(s)
 	}
@@ -279,6 +279,34 @@ func TestExposureIsTold(t *testing.T) {
 	again.tick(now)
 	for _, s := range again.tick(now.Add(exposureQuiet)) {
 		t.Errorf("told twice: %s of %s, revision %d", s.Name, s.EventTime, s.Rev)
+	}
+}
+
+// A history that is read is told once, at its end, or after a while where it has none.
+func TestExposureWaitsForHistory(t *testing.T) {
+	h := newExposureHarness(t, exposureConfig())
+	now := noon
+	for i, ev := range exposureHistory(60) {
+		h.feed(ev)
+		if got := h.tick(now); len(got) > 0 && now.Sub(noon) < exposureConfig().Every {
+			t.Fatalf("%d values told behind input %d", len(got), i)
+		}
+		now = now.Add(400 * time.Millisecond)
+	}
+	if got := h.tick(now.Add(exposureQuiet)); len(of(got, "exposure-beta-btc-1d")) != exposureTail {
+		t.Errorf("%d values told at the end", len(got))
+	}
+	live := newExposureHarness(t, exposureConfig())
+	live.feed(exposureHistory(60)...)
+	live.tick(noon)
+	told := 0
+	for i := range 40 { // live levels of each second hold nothing up
+		at := noon.Add(time.Duration(i) * time.Second)
+		live.feed(hashpriceAt(at, fmt.Sprint(40+i%2)))
+		told += len(live.tick(at))
+	}
+	if told == 0 {
+		t.Error("told nothing while live levels came")
 	}
 }
 
