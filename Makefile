@@ -10,7 +10,7 @@ LDFLAGS        := -X main.released=$(VERSION)
 TESTFLAGS      ?=
 BASE           ?= main
 
-.PHONY: demo up build engine libchdb test check bench fuzz proto web web-check browser chromium python python-test clean
+.PHONY: demo up build engine libchdb test check bench fuzz proto web web-check browser chromium python python-test research research-python research-test clean
 
 demo: build ## everything with simulated upstreams, in a directory of its own
 	$(BIN) up --sim --demo
@@ -26,7 +26,7 @@ engine libchdb: $(ENGINE)
 $(ENGINE):
 	sh pkg/chembed/fetch-libchdb.sh .cache/libchdb
 
-test: build browser web-check python-test ## everything: all modules, race detector, real nats-server and engine, the built binary, the page in Chromium, all clients
+test: build browser web-check python-test research-test ## everything: all modules, race detector, real nats-server and engine, the built binary, the page in Chromium, all clients
 	go test -race -parallel 8 -timeout 8m $(TESTFLAGS) work
 
 check: build $(TOOLS)/buf $(TOOLS)/golangci-lint ## what to run before each commit: format, vet, lint, contract, quick tests
@@ -96,6 +96,26 @@ $(VENV)/installed: $(PYTHON_CLIENT)/requirements.txt
 
 python-test: python ## the Python client: its tests and its types
 	cd $(PYTHON_CLIENT) && PYTHONDONTWRITEBYTECODE=1 ../../$(VENV)/bin/python -m pytest -q && ../../$(VENV)/bin/mypy
+
+RESEARCH       := research/hashpivot
+RESEARCH_VENV  := .cache/research-venv
+RESEARCH_DATES ?= 2026-03-02 2024-06-06
+RECORDINGS     ?= ../shared/data
+
+research: build research-python ## all notebooks on the recordings for RESEARCH_DATES, into data/research/DATE
+	$(RESEARCH_VENV)/bin/python -m hashpivot.recorded $(RESEARCH_DATES) --recordings $(RECORDINGS) --data-dir data/recorded --output data/research
+
+research-python: $(RESEARCH_VENV)/installed ## the notebooks' environment
+
+$(RESEARCH_VENV)/installed: $(RESEARCH)/requirements.txt $(RESEARCH)/pyproject.toml
+	python3 -m venv --clear $(RESEARCH_VENV)
+	$(RESEARCH_VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r $(RESEARCH)/requirements.txt
+	$(RESEARCH_VENV)/bin/pip install -q --disable-pip-version-check --no-deps --no-build-isolation --editable $(RESEARCH)
+	touch $@
+
+research-test: build research-python ## the notebooks and their package: tests, types, format
+	cd $(RESEARCH) && PYTHONDONTWRITEBYTECODE=1 ../../$(RESEARCH_VENV)/bin/python -m pytest -q && ../../$(RESEARCH_VENV)/bin/mypy
+	cd $(RESEARCH) && ../../$(RESEARCH_VENV)/bin/ruff check -q . ../notebooks && ../../$(RESEARCH_VENV)/bin/ruff format -q --check . ../notebooks
 
 clean: ## built things and the demo's data; not the fetched engine
 	rm -rf bin data .cache/tools

@@ -3,6 +3,8 @@ package reference
 import (
 	_ "embed"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 )
@@ -129,4 +131,31 @@ func parseConditions(text []byte) (map[string]Conditions, error) {
 		out[v.Name] = v
 	}
 	return out, nil
+}
+
+// String is the flags as they are read.
+func (f Flags) String() string {
+	const letters = "GYR"
+	return string([]byte{letters[f.OpenClose], letters[f.HighLow], letters[f.Volume]})
+}
+
+// conditionRows are the rules by tape, and for tapes that a table does not name.
+func conditionRows(tables map[string]Conditions) []string {
+	var out []string
+	for _, venue := range slices.Sorted(maps.Keys(tables)) {
+		table := tables[venue]
+		seen := map[string]bool{}
+		for _, c := range table.List {
+			for _, tape := range append(strings.Split(c.Tapes, ""), "") {
+				if seen[c.Code+"|"+tape] {
+					continue
+				}
+				seen[c.Code+"|"+tape] = true
+				rule, _ := table.Find(c.Code, tape)
+				out = append(out, row(text(venue), text(table.Method), text(c.Code), text(tape), text(rule.Minute.String()), text(rule.Daily.String()),
+					day(table.At, first), text(table.Source)))
+			}
+		}
+	}
+	return out
 }

@@ -38,7 +38,12 @@ func Facts() ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
+	conditions, err := LoadConditions()
+	if err != nil {
+		return nil, err
+	}
 	more, err := fill(
+		filling{"sale_conditions", "venue, method, code, tape, minute, daily, at, source", conditionRows(conditions)},
 		filling{"asic_machines", "machine, th_per_s, j_per_th, at, confirmed, source", power.machineRows()},
 		filling{"gpu_systems", "system, gpu, gpus, kw, reference, at, confirmed, source", power.systemRows()},
 		filling{"reference_levels", "kind, name, from_date, value, at, confirmed, source", power.levelRows()},

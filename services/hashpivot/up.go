@@ -27,7 +27,8 @@ const stopWithin = 4 * time.Second
 type upCmd struct {
 	Sim          bool   `help:"Simulated upstreams: generated data, marked sim-*, in a database of its own." xor:"from"`
 	Recorded     string `help:"Replay the recordings in DIR through the real adapters." placeholder:"DIR" xor:"from"`
-	UntilDrained bool   `help:"With --recorded: end when everything has landed, and print the balance as one JSON line."`
+	UntilDrained bool   `help:"With --recorded: end when everything has landed, and print the balance as one JSON line." xor:"end"`
+	Stay         bool   `help:"With --recorded: go on serving what has landed until a signal, for notebooks and clients." xor:"end"`
 	Demo         bool   `hidden:"" help:"Print what to try."`
 }
 
@@ -47,6 +48,9 @@ func (c *upCmd) Run(a *app) error {
 	if c.UntilDrained && m != modeRecorded {
 		return run.Usage(errors.New("--until-drained needs --recorded DIR: live and simulated upstreams never end"))
 	}
+	if c.Stay && m != modeRecorded {
+		return run.Usage(errors.New("--stay needs --recorded DIR: live and simulated upstreams go on by themselves"))
+	}
 	cfg, err := a.load(m)
 	if err != nil {
 		return err
@@ -63,6 +67,7 @@ func (c *upCmd) Run(a *app) error {
 		return err
 	}
 	defer p.close()
+	p.stay = c.Stay
 	p.banner(a, c.Demo)
 	if c.UntilDrained {
 		return p.untilDrained(a, start)
@@ -88,6 +93,7 @@ type pipeline struct {
 	gate   *gateway.Gateway // nil: off
 	night  *nightly.Service // nil: off
 	pubs   *publishers
+	stay   bool // feeds at their end do not end the others
 }
 
 func (a *app) newPipeline(m mode, cfg *config, recorded string) (_ *pipeline, err error) {
@@ -283,6 +289,10 @@ func (p *pipeline) runFeeds(ctx context.Context, drain time.Duration) (drained b
 	feeds := make(chan error, 1)
 	go func() {
 		err := g.Wait()
+		if p.stay && err == nil && refused == nil {
+			p.app.log.Info("the recordings are at their end; serving until a signal")
+			<-fctx.Done()
+		}
 		feeds <- errors.Join(err, refused)
 	}()
 

@@ -1,6 +1,7 @@
 // Package signals derives from what other services published: bars from prints by the venues' sale-condition rules, rebuilt whenever a
 // print is late, corrected or cancelled, and checked against the venues' own bars (docs/bars.md is the method); and the pivot: what a
-// megawatt-hour earns in GPUs against what it earns in mining (docs/quants.md).
+// megawatt-hour earns in GPUs against what it earns in mining (docs/quants.md); and the exposures: how much of a miner's returns hashprice, bitcoin
+// and the GPU index explain (docs/exposure.md).
 package signals
 
 import (
@@ -25,6 +26,18 @@ type Config struct {
 	// beginning wins; a source that none fits has none: every print counts as a regular one, and the bars' method says so.
 	Rules map[string]string `koanf:"rules"`
 	Pivot Pivot             `koanf:"pivot"`
+	// Exposure says which betas, correlations and explained shares are published; docs/exposure.md has the definitions.
+	Exposure Exposure `koanf:"exposure"`
+}
+
+// Exposure of miners to hashprice, bitcoin and the GPU index.
+type Exposure struct {
+	Enabled bool     `koanf:"enabled"`
+	Symbols []string `koanf:"symbols"`
+	// Window is over how many trade days.
+	Window int `koanf:"window"`
+	// Every is the least time between two tellings of a symbol and factor; of what changes meanwhile the last state is told.
+	Every time.Duration `koanf:"every"`
 }
 
 // Pivot says which values of GPUs against mining are published; docs/quants.md has the definitions.
@@ -71,7 +84,8 @@ func DefaultConfig() Config {
 			Grace:     500 * time.Millisecond, ReviseEvery: 5 * time.Second, FinalAfter: 15 * time.Minute, Retain: 2, Restore: 96 * time.Hour,
 			Check: []market.Interval{market.Interval1m, market.Interval1d}, Settle: 45 * time.Second,
 		},
-		Pivot: Pivot{Enabled: true, GPUs: []string{}, Fleet: "fleet", Every: 10 * time.Second, Settle: time.Second},
+		Pivot:    Pivot{Enabled: true, GPUs: []string{}, Fleet: "fleet", Every: 10 * time.Second, Settle: time.Second},
+		Exposure: Exposure{Enabled: true, Symbols: []string{"WGMI", "CORZ", "BTBT", "IREN"}, Window: 60, Every: 5 * time.Minute},
 	}
 }
 
@@ -124,7 +138,10 @@ func (c Config) Validate() error {
 			return bad("rules", "%s: %.32q is none of alpaca, massive, none", prefix, name)
 		}
 	}
-	return c.Pivot.validate(bad)
+	if err := c.Pivot.validate(bad); err != nil {
+		return err
+	}
+	return c.Exposure.validate(bad)
 }
 
 func (p Pivot) validate(bad func(key, format string, args ...any) error) error {
@@ -147,6 +164,26 @@ func (p Pivot) validate(bad func(key, format string, args ...any) error) error {
 	}
 	if p.Settle < 0 || p.Settle > time.Minute {
 		return bad("pivot.settle", "%s is not from 0 to 1m", p.Settle)
+	}
+	return nil
+}
+
+func (x Exposure) validate(bad func(key, format string, args ...any) error) error {
+	if len(x.Symbols) == 0 || len(x.Symbols) > 200 {
+		return bad("exposure.symbols", "has %d symbols, not from 1 to 200; set signals.exposure.enabled to false for none", len(x.Symbols))
+	}
+	seen := map[string]bool{}
+	for _, symbol := range x.Symbols {
+		if symbol == "" || symbol != strings.ToUpper(symbol) || strings.HasSuffix(symbol, "-USD") || seen[symbol] {
+			return bad("exposure.symbols", "%.32q is no ticker in capitals, or is there twice", symbol)
+		}
+		seen[symbol] = true
+	}
+	if x.Window < exposurePairs || x.Window > 1000 {
+		return bad("exposure.window", "%d is not from %d to 1000 trade days", x.Window, exposurePairs)
+	}
+	if x.Every < time.Second {
+		return bad("exposure.every", "%s is less than 1s", x.Every)
 	}
 	return nil
 }

@@ -9,15 +9,19 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/store/storetest"
 )
 
-// The queries that the page on bars shows run on this schema.
-func TestQueriesOfThePage(t *testing.T) {
-	page, err := os.ReadFile("../../docs/bars.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	queries := regexp.MustCompile("(?s)```sql\n(.*?)```").FindAllSubmatch(page, -1)
-	if len(queries) < 5 {
-		t.Fatalf("%d queries on the page", len(queries))
+// The queries that the pages on bars and exposures show run on this schema.
+func TestQueriesOfThePages(t *testing.T) {
+	var queries [][][]byte
+	for page, least := range map[string]int{"bars": 5, "exposure": 2} {
+		text, err := os.ReadFile("../../docs/" + page + ".md")
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := regexp.MustCompile("(?s)```sql\n(.*?)```").FindAllSubmatch(text, -1)
+		if len(found) < least {
+			t.Fatalf("%d queries on the page on %s", len(found), page)
+		}
+		queries = append(queries, found...)
 	}
 	st := storetest.Start(t)
 	if err := LoadReference(t.Context(), st.Exec); err != nil {

@@ -13,6 +13,7 @@ type Metrics struct {
 	books, heldPrints       prometheus.Gauge
 	unknown                 *prometheus.GaugeVec
 	pivots, pivotless       *prometheus.CounterVec
+	exposures, exposureless *prometheus.CounterVec
 }
 
 // NewMetrics makes the metrics and registers them with reg, if there is one.
@@ -31,14 +32,17 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		comparisons: counter("comparisons_total", "Bars held against the venue's own.", "source", "result"),
 		pivots:      counter("pivot_values_total", "Values of the pivot published, first tellings and revisions.", "name", "telling"),
 		pivotless:   counter("pivot_without_value_total", "Times at which a series of the pivot had no value: an input is missing or stale.", "name", "reason"),
-		books:       gauge("dates_held", "Trade dates of symbols in memory."),
-		heldPrints:  gauge("prints_held", "Prints in memory."),
+		exposures:   counter("exposure_values_total", "Exposures published, first tellings and revisions.", "name", "telling"),
+		exposureless: counter("exposure_without_value_total",
+			"Trade days of a symbol of which an exposure had no value when it was first computed.", "name", "reason"),
+		books:      gauge("dates_held", "Trade dates of symbols in memory."),
+		heldPrints: gauge("prints_held", "Prints in memory."),
 		unknown: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: "hashpivot", Subsystem: "signals", Name: "unknown_conditions", Help: "Sale conditions read that the rule table does not have.",
 		}, []string{"source"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.prints, m.refusals, m.loads, m.bars, m.comparisons, m.books, m.heldPrints, m.unknown, m.pivots, m.pivotless)
+		reg.MustRegister(m.prints, m.refusals, m.loads, m.bars, m.comparisons, m.books, m.heldPrints, m.unknown, m.pivots, m.pivotless, m.exposures, m.exposureless)
 	}
 	return m
 }
@@ -56,6 +60,14 @@ func (m *Metrics) pivot(name string, again bool) {
 }
 func (m *Metrics) withoutPivot(name string, reason string) {
 	m.pivotless.WithLabelValues(name, reason).Inc()
+}
+
+func (m *Metrics) exposure(name string, again bool) {
+	m.exposures.WithLabelValues(name, telling(again)).Inc()
+}
+
+func (m *Metrics) withoutExposure(name, reason string) {
+	m.exposureless.WithLabelValues(name, reason).Inc()
 }
 
 func telling(again bool) string {

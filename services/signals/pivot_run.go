@@ -19,7 +19,7 @@ func (s *service) runPivot(ctx context.Context) error {
 	}); err != nil {
 		return ended(ctx, err)
 	}
-	return ended(ctx, s.followAll(ctx, []market.Stream{market.Hashprices, market.Rates}, next, func(ctx context.Context, in <-chan batch) error {
+	return ended(ctx, s.followAll(ctx, []market.Stream{market.Hashprices, market.Rates}, next, nil, func(ctx context.Context, in <-chan batch) error {
 		t := time.NewTicker(tick)
 		defer t.Stop()
 		for {

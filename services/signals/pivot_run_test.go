@@ -34,10 +34,13 @@ func (r *running) untilPivot(name, symbol string, at time.Time, rev ...uint32) {
 func (s *stage) land(st *store.Store) {
 	s.t.Helper()
 	b := st.NewBatch()
-	for _, stream := range []market.Stream{market.Hashprices, market.Rates, market.Signals} {
+	for _, stream := range []market.Stream{market.Bars, market.Hashprices, market.Rates, market.Signals} {
 		if err := s.bus.Replay(s.t.Context(), stream, "", time.Time{}, b.Add); err != nil {
 			s.t.Fatal(err)
 		}
+	}
+	if err := s.bus.Replay(s.t.Context(), market.Feeds, "", time.Time{}, b.Add, "*"); err != nil {
+		s.t.Fatal(err)
 	}
 	if err := st.Insert(s.t.Context(), b, "all"); err != nil {
 		s.t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/market"
 	"github.com/hashpivot/hashpivot/pkg/session"
 	"github.com/hashpivot/hashpivot/pkg/wire"
+	"github.com/hashpivot/hashpivot/schemas/reference"
 )
 
 // Bus is what the service reads the streams with; *bus.Bus is one.
@@ -36,6 +37,8 @@ type Deps struct {
 	Logger  *slog.Logger
 	Metrics *Metrics         // nil: not counted
 	Now     func() time.Time // nil: time.Now
+
+	actions []reference.Action // instead of the embedded corporate actions, for tests
 }
 
 // tick is how often the service looks whether bars are due.
@@ -71,6 +74,9 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 	g.Go(func() error { return s.run(gctx) })
 	if cfg.Pivot.Enabled {
 		g.Go(func() error { return s.runPivot(gctx) })
+	}
+	if cfg.Exposure.Enabled {
+		g.Go(func() error { return s.runExposure(gctx) })
 	}
 	err = g.Wait()
 
@@ -108,7 +114,7 @@ func (s *service) run(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
 	follow := func(stream market.Stream, since time.Time) <-chan batch {
 		out := make(chan batch, 16)
-		g.Go(func() error { return s.follow(gctx, stream, since, 0, out) })
+		g.Go(func() error { return s.follow(gctx, stream, since, 0, nil, out) })
 		return out
 	}
 	bars, trades := follow(market.Bars, from), follow(market.Trades, from)
@@ -177,19 +183,20 @@ func (s *service) opens(d session.Date) time.Time {
 func (s *service) next(d session.Date) session.Date { return s.cal.At(s.cal.TradeDateEnd(d)).TradeDate }
 
 // followAll follows streams, each from its sequence on, while take takes what they have.
-func (s *service) followAll(ctx context.Context, streams []market.Stream, next map[market.Stream]uint64, take func(context.Context, <-chan batch) error) error {
+func (s *service) followAll(ctx context.Context, streams []market.Stream, next map[market.Stream]uint64, want func(bus.Msg) bool,
+	take func(context.Context, <-chan batch) error) error {
 	g, gctx := errgroup.WithContext(ctx)
 	out := make(chan batch, 16)
 	for _, stream := range streams {
-		g.Go(func() error { return s.follow(gctx, stream, time.Time{}, next[stream], out) })
+		g.Go(func() error { return s.follow(gctx, stream, time.Time{}, next[stream], want, out) })
 	}
 	g.Go(func() error { return take(gctx, out) })
 	return g.Wait()
 }
 
 // follow reads a stream through every failure, without a hole and without a double: from the sequence next on, or where that is 0, from what was
-// stored since a time.
-func (s *service) follow(ctx context.Context, stream market.Stream, since time.Time, next uint64, out chan<- batch) error {
+// stored since a time. Messages that are not wanted are left out; nil wants all.
+func (s *service) follow(ctx context.Context, stream market.Stream, since time.Time, next uint64, want func(bus.Msg) bool, out chan<- batch) error {
 	caught := false
 	err := s.patiently(ctx, "read stream "+string(stream), func() error {
 		r, err := s.open(ctx, stream, since, next)
@@ -222,7 +229,7 @@ func (s *service) follow(ctx context.Context, stream market.Stream, since time.T
 			if m.Pending == 0 {
 				left = 0
 			}
-			if m.Seq < next {
+			if m.Seq < next || want != nil && !want(m) {
 				continue
 			}
 			// What does not decode is the lander's to dead-letter; there is nothing to make a bar of.

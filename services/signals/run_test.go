@@ -15,6 +15,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/feed"
 	"github.com/hashpivot/hashpivot/pkg/feed/feedtest"
 	"github.com/hashpivot/hashpivot/pkg/market"
+	"github.com/hashpivot/hashpivot/schemas/reference"
 )
 
 // clock is a wall clock that the test sets.
@@ -69,6 +70,8 @@ type stage struct {
 	pub   *bus.Publisher
 	clock *clock
 	all   []*market.Bar // told by all runs
+
+	actions []reference.Action // instead of the embedded ones
 }
 
 func newStage(t *testing.T, now time.Time) *stage {
@@ -108,7 +111,7 @@ func (s *stage) start(cfg Config, events int) *running {
 		log = slog.New(slog.NewTextHandler(s.t.Output(), nil))
 	}
 	go func() {
-		err := Run(ctx, cfg, Deps{Bus: s.bus, Sink: r.sink, Logger: log, Now: s.clock.read})
+		err := Run(ctx, cfg, Deps{Bus: s.bus, Sink: r.sink, Logger: log, Now: s.clock.read, actions: s.actions})
 		r.done <- errors.Join(err, pub.Close(context.Background()))
 	}()
 	return r
