@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -68,5 +70,20 @@ func TestResearch(t *testing.T) {
 	res, err = st.Query(ctx, "SELECT count(), countIf(ended IS NULL), (SELECT state FROM research_runs_now WHERE run_id = 'a') FROM research_runs")
 	if err != nil || fmt.Sprint(res.Rows) != "[[2 1 ended]]" {
 		t.Errorf("runs %v, %v", res, err)
+	}
+
+	// The query that the page shows runs on this schema.
+	page, err := os.ReadFile("../../docs/nightly.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	queries := regexp.MustCompile("(?s)```sql\n(.*?)```").FindAllSubmatch(page, -1)
+	if len(queries) == 0 {
+		t.Fatal("the page has no query")
+	}
+	for _, q := range queries {
+		if _, err := st.Query(ctx, string(q[1])); err != nil {
+			t.Errorf("%v:\n%s", err, q[1])
+		}
 	}
 }

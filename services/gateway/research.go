@@ -26,8 +26,9 @@ const researchPath = "/research/"
 // Policies of what is served there. A page of a notebook is self-contained: it has its styles and pictures in it, and neither runs a script nor loads
 // anything. PDFs have none of that, because browsers show them in viewers of their own, which such a policy breaks.
 const (
-	researchPolicy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; sandbox allow-top-navigation-by-user-activation allow-popups"
-	filePolicy     = "frame-ancestors 'none'"
+	researchPolicy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; " +
+		"sandbox allow-top-navigation-by-user-activation allow-popups"
+	filePolicy = "frame-ancestors 'none'"
 )
 
 // researchTypes are the files that are served.

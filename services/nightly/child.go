@@ -162,7 +162,8 @@ func sweep(directory string) int {
 	for _, pid := range marked(func(env string) bool {
 		owner, dir, ok := strings.Cut(strings.TrimPrefix(env, markVariable+"="), ":")
 		pid, err := strconv.Atoi(owner)
-		return ok && err == nil && pid > 0 && pid != os.Getpid() && (dir == directory || strings.HasPrefix(dir, directory+string(filepath.Separator))) && syscall.Kill(pid, 0) == syscall.ESRCH
+		ours := dir == directory || strings.HasPrefix(dir, directory+string(filepath.Separator))
+		return ok && err == nil && pid > 0 && pid != os.Getpid() && ours && syscall.Kill(pid, 0) == syscall.ESRCH
 	}) {
 		if syscall.Kill(pid, syscall.SIGKILL) == nil {
 			n++

@@ -22,7 +22,8 @@ const (
 func (s *Service) Observe(ctx context.Context, d session.Date, audit bool) (complete.Facts, error) {
 	day := s.cal.day(d)
 	f := complete.Facts{
-		Date: d, Now: s.deps.Now().UTC(), TradeDate: day.is, Known: day.known, HalfDay: day.half, Begin: day.begin, End: day.end, RegularClose: day.regularClose, Zone: s.cal.zone(),
+		Date: d, Now: s.deps.Now().UTC(), TradeDate: day.is, Known: day.known, HalfDay: day.half, Begin: day.begin, End: day.end, RegularClose: day.regularClose,
+		Zone: s.cal.zone(),
 	}
 	if !day.is {
 		return f, nil

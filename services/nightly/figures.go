@@ -196,8 +196,8 @@ func figuresOf(rows [][]any) []Figure {
 	return out
 }
 
-// stored are the figures of a notebook that the first run of the trade date and moment told; none: it was not run. mine tells that this very run's are there.
-func (s *Service) stored(ctx context.Context, r *researchRun, notebook string) (figures []Figure, any, mine bool, _ error) {
+// stored are the figures of a notebook that the first run of the trade date and moment told, if one did. mine tells that this very run's are there.
+func (s *Service) stored(ctx context.Context, r *researchRun, notebook string) (figures []Figure, told, mine bool, _ error) {
 	where := fmt.Sprintf("trade_date = '%s' AND as_of = %s AND notebook = %s", r.Date, moment(r.AsOf), text(notebook))
 	// A notebook that told no figure leaves no rows here; then its own row in research_runs says that it ran.
 	res, err := s.deps.Store.Query(ctx, fmt.Sprintf("SELECT %[1]s FROM research_results WHERE %[2]s AND run_id = "+

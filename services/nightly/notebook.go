@@ -114,6 +114,10 @@ func (s *Service) try(ctx context.Context, r *researchRun, notebook string, atte
 		if err != nil {
 			o.State = StateRefused
 		}
+		for i := range o.Figures {
+			f := &o.Figures[i]
+			f.Name, f.Text, f.Unit, f.Note = s.hide(f.Name), s.hide(f.Text), s.hide(f.Unit), s.hide(f.Note)
+		}
 	}
 	if err != nil {
 		o.Failure = s.failure(out, notebook, err, tail)

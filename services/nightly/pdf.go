@@ -87,7 +87,8 @@ func (s *Service) pdf(ctx context.Context, browser, dir, notebook string) error 
 	err = child{
 		path: browser, args: append(args, "file://"+page),
 		env: append(childEnviron(os.Environ()), "HOME="+work, "TMPDIR="+work, "XDG_CONFIG_HOME="+work, "XDG_CACHE_HOME="+work, "DBUS_SESSION_BUS_ADDRESS=disabled:"),
-		dir: work, limit: s.cfg.PDFWithin, maxMemory: chromiumMemory, quota: chromiumQuota, watched: []string{work}, owner: filepath.Join(dir, notebook+".pdf"), output: words,
+		dir: work, limit: s.cfg.PDFWithin, maxMemory: chromiumMemory, quota: chromiumQuota, watched: []string{work},
+		owner: filepath.Join(dir, notebook+".pdf"), output: words,
 	}.run(ctx)
 	tail := words.close()
 	if err == nil {

@@ -170,8 +170,8 @@ func (s *Service) persist(ctx context.Context, write func() error) error {
 // row begins a row of research_runs.
 func (s *Service) row(r *researchRun, notebook string, attempt int, state string, started time.Time) store.ResearchRun {
 	return store.ResearchRun{
-		TradeDate: midnight(r.Date), AsOf: r.AsOf, RunID: r.ID, Notebook: notebook, Attempt: uint16(attempt), State: state, Mark: s.deps.Mark, Started: started, Complete: r.Complete,
-		Missing: r.Missing, Notes: r.Notes, By: r.By, Directory: r.Dir, CodeVersion: s.deps.Version,
+		TradeDate: midnight(r.Date), AsOf: r.AsOf, RunID: r.ID, Notebook: notebook, Attempt: uint16(attempt), State: state, Mark: s.deps.Mark, Started: started,
+		Complete: r.Complete, Missing: r.Missing, Notes: r.Notes, By: r.By, Directory: r.Dir, CodeVersion: s.deps.Version,
 	}
 }
 
@@ -194,8 +194,8 @@ func (s *Service) perform(ctx context.Context, r *researchRun) (*Report, error) 
 		return nil, err
 	}
 	rep := &Report{
-		TradeDate: r.Date.String(), AsOf: r.AsOf, RunID: r.ID, By: r.By, Mode: s.deps.Mode, Version: s.deps.Version, Started: r.Started, State: StateOK, Complete: r.Complete,
-		Missing: r.Missing, Notes: r.Notes, Checks: r.Items, Directory: r.Dir,
+		TradeDate: r.Date.String(), AsOf: r.AsOf, RunID: r.ID, By: r.By, Mode: s.deps.Mode, Version: s.deps.Version, Started: r.Started, State: StateOK,
+		Complete: r.Complete, Missing: r.Missing, Notes: r.Notes, Checks: r.Items, Directory: r.Dir,
 	}
 	for _, n := range r.Notebooks {
 		rep.Notebooks = append(rep.Notebooks, p.outcomes[n])
@@ -361,10 +361,12 @@ func (s *Service) one(ctx context.Context, r *researchRun, p *progress, notebook
 	final := o.State != StateOK && p.tries[notebook] >= most
 	p.mu.Unlock()
 	if o.Failure == nil {
-		s.log.Info("notebook is done", "notebook", notebook, "run", r.ID, "figures", len(o.Figures), "differing", len(o.Differs), "took", o.Ended.Sub(o.Started).Round(time.Millisecond))
+		s.log.Info("notebook is done", "notebook", notebook, "run", r.ID, "figures", len(o.Figures), "differing", len(o.Differs),
+			"took", o.Ended.Sub(o.Started).Round(time.Millisecond))
 		return nil
 	}
-	s.log.Error("notebook failed", "notebook", notebook, "run", r.ID, "state", o.State, "attempt", attempt, "cell", o.Failure.Cell, "err", o.Failure.Error, "again", !final)
+	s.log.Error("notebook failed", "notebook", notebook, "run", r.ID, "state", o.State, "attempt", attempt, "cell", o.Failure.Cell, "err", o.Failure.Error,
+		"again", !final)
 	if final {
 		n := s.notice(r, "notebook", o.State)
 		n.Notebook, n.Cell, n.Error = notebook, o.Failure.Cell, o.Failure.Error
@@ -376,15 +378,15 @@ func (s *Service) one(ctx context.Context, r *researchRun, p *progress, notebook
 // store compares the figures with those of the same trade date and moment, and adds them.
 func (s *Service) store(ctx context.Context, r *researchRun, o *Outcome) error {
 	var stored []Figure
-	var any, mine bool
+	var told, mine bool
 	err := s.persist(ctx, func() (err error) {
-		stored, any, mine, err = s.stored(ctx, r, o.Notebook)
+		stored, told, mine, err = s.stored(ctx, r, o.Notebook)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if any {
+	if told {
 		o.Differs = compare(stored, o.Figures)
 		for i, d := range o.Differs {
 			if i == maxDiffering {
@@ -400,8 +402,8 @@ func (s *Service) store(ctx context.Context, r *researchRun, o *Outcome) error {
 	rows := make([]store.ResearchResult, len(o.Figures))
 	for i, f := range o.Figures {
 		rows[i] = store.ResearchResult{
-			TradeDate: midnight(r.Date), AsOf: r.AsOf, Notebook: o.Notebook, Name: s.hide(f.Name), Value: f.Value, Text: s.hide(f.Text), Unit: s.hide(f.Unit), Note: s.hide(f.Note),
-			Mark: s.deps.Mark, Complete: r.Complete, Missing: r.Missing, RunID: r.ID, RunAt: r.Started, CodeVersion: s.deps.Version,
+			TradeDate: midnight(r.Date), AsOf: r.AsOf, Notebook: o.Notebook, Name: f.Name, Value: f.Value, Text: f.Text, Unit: f.Unit, Note: f.Note, Mark: s.deps.Mark,
+			Complete: r.Complete, Missing: r.Missing, RunID: r.ID, RunAt: r.Started, CodeVersion: s.deps.Version,
 		}
 	}
 	return s.persist(ctx, func() error { return s.deps.Store.AddResearchResults(ctx, rows) })
@@ -470,7 +472,7 @@ func (s *Service) pages(ctx context.Context, r *researchRun, rep *Report) error 
 		return fmt.Errorf("write the report: %w", err)
 	}
 	dir := filepath.Join(s.root, r.Dir)
-	if err := errors.Join(writeFile(filepath.Join(dir, "run.json"), []byte(s.hide(string(data)))), writeFile(filepath.Join(dir, "index.html"), []byte(s.hide(string(page))))); err != nil {
+	if err := errors.Join(writeFile(filepath.Join(dir, "run.json"), data), writeFile(filepath.Join(dir, "index.html"), page)); err != nil {
 		return err
 	}
 	if !r.Whole {

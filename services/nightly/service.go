@@ -217,8 +217,8 @@ func (s *Service) history(ctx context.Context, dates []session.Date) (map[string
 }
 
 func (s *Service) loadPeaks(ctx context.Context) error {
-	res, err := s.deps.Store.Query(ctx, "SELECT toInt64(toUnixTimestamp(toDateTime(max(trade_date), 'UTC'))), toInt64(toUnixTimestamp(toDateTime(maxIf(trade_date, complete AND error = ''), 'UTC'))) "+
-		"FROM research_runs WHERE notebook = '' AND state = 'ended'")
+	res, err := s.deps.Store.Query(ctx, "SELECT toInt64(toUnixTimestamp(toDateTime(max(trade_date), 'UTC'))), "+
+		"toInt64(toUnixTimestamp(toDateTime(maxIf(trade_date, complete AND error = ''), 'UTC'))) FROM research_runs WHERE notebook = '' AND state = 'ended'")
 	if err != nil {
 		return err
 	}

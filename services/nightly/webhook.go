@@ -60,7 +60,8 @@ func (s *Service) tell(ctx context.Context, n Notice) {
 	if err == nil {
 		wait := backoff.NewExponentialBackOff()
 		wait.InitialInterval, wait.MaxInterval = s.webhookWait, 30*time.Second
-		_, err = backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, s.post(ctx, body) }, backoff.WithBackOff(wait), backoff.WithMaxTries(uint(w.Retries)+1), backoff.WithMaxElapsedTime(0))
+		_, err = backoff.Retry(ctx, func() (struct{}, error) { return struct{}{}, s.post(ctx, body) },
+			backoff.WithBackOff(wait), backoff.WithMaxTries(uint(w.Retries)+1), backoff.WithMaxElapsedTime(0))
 	}
 	if err != nil {
 		s.metrics.webhooks.WithLabelValues("failed").Inc()

@@ -262,7 +262,8 @@ func services(f Facts) Item {
 	var bad []string
 	for _, l := range f.Leases {
 		if !l.Held && !l.Released && !l.Renewed.Before(f.Begin) && l.Renewed.Before(f.End) {
-			bad = append(bad, fmt.Sprintf("%s gave its last sign of life at %s, before the end, and nobody has followed: what its feeds say of themselves is not to be believed", l.Service, f.clock(l.Renewed)))
+			bad = append(bad, fmt.Sprintf("%s gave its last sign of life at %s, before the end, and nobody has followed: what its feeds say of themselves is not to be believed",
+				l.Service, f.clock(l.Renewed)))
 		}
 	}
 	if len(bad) > 0 {
