@@ -207,7 +207,6 @@ def event_study(db: Database, *, as_of: datetime = EVER, mark: str = "", until: 
     """Abnormal returns (ratios) of each symbol from ten trade days before to twenty after each event, as far as they are over by `until`."""
     p = {"as_of": as_of, "mark": mark}
     out = db.frame("SELECT * FROM event_study_as_of(as_of = {as_of:DateTime64(9, 'UTC')}) WHERE mark = {mark:String}", p, exact=exact)
-    out = out.rename(columns={"date": "event_date", "event_kind": "kind"})
     over = (out["event_date"] <= pd.Timestamp(until)) & ~(out["day"] > pd.Timestamp(until))
     return out[over].sort_values(["event_date", "symbol", "kind", "title", "offset"], ignore_index=True)
 
