@@ -10,7 +10,7 @@ SELECT
     if(gpu_b200_age_s <= 900, b200, NULL) AS gpu_b200_usd, gpu_b200_age_s,
     CAST(toDecimal256(intDiv(2 * earns + mines, 2 * nullIf(mines, 0)), 8) / 100000000, 'Nullable(Decimal(38, 8))') AS premium,
     arrayStringConcat(arrayFilter(x -> x != '', [
-        multiIf(prev_usd IS NULL, 'no bar before', broken, 'a gap of the feed that was not filled lies between this bar and the one before', prev_age_s > 900, 'stale price: the bar before is too old', ''),
+        multiIf(prev_usd IS NULL, 'no bar before', broken, 'a gap of the feed that was not filled touches the time since the bar before', prev_age_s > 900, 'stale price: the bar before is too old', ''),
         multiIf(hashprice IS NULL, 'no hashprice', hashprice_age_s > 900, 'stale hashprice', ''),
         multiIf(btc IS NULL, 'no btc', btc_age_s > 900, 'stale btc', ''),
         multiIf(h100 IS NULL, 'no h100 rate', gpu_h100_age_s > 900, 'stale h100 rate', ''),

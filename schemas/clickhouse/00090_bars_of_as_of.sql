@@ -271,7 +271,10 @@ FROM
         ) AS gap ON gap.of_source = bar.bar_source
     )
 )
-WHERE throwIf(NOT match({interval:String}, '^([1-9][0-9]*[smh]|1d)$')
-    OR 86400 % greatest(1, toUInt32OrZero(extract({interval:String}, '^[0-9]+')) * transform(substring({interval:String}, length({interval:String})), ['s', 'm', 'h', 'd'], [1, 60, 3600, 86400], 1)) != 0,
-    'interval is none of 1s, 1m, 1h, 1d, nor a number of s, m or h that divides a day') = 0
+WHERE
+(
+    SELECT throwIf(NOT match({interval:String}, '^([1-9][0-9]*[smh]|1d)$')
+        OR 86400 % greatest(1, toUInt32OrZero(extract({interval:String}, '^[0-9]+')) * transform(substring({interval:String}, length({interval:String})), ['s', 'm', 'h', 'd'], [1, 60, 3600, 86400], 1)) != 0,
+        'interval is none of 1s, 1m, 1h, 1d, nor a number of s, m or h that divides a day')
+) = 0
 COMMENT 'bars_of as it was known at a moment: SELECT ... FROM bars_of_as_of(symbol = \'IREN\', interval = \'5m\', from_time = \'2026-11-20 14:30:00\', to_time = \'2026-11-20 21:00:00\', as_of = \'2026-11-21 00:00:00\')';
