@@ -20,12 +20,11 @@ func cookbook(ctx context.Context, print func(figure)) (err error) {
 	}
 	defer func() { err = errors.Join(err, q.close(ctx)) }()
 	for _, m := range regexp.MustCompile("(?ms)^(\\d+)\\. [^\n]*\n.*?^```sql\n(.*?)```").FindAllSubmatch(page, -1) {
-		cold, warm, _, err := q.time(ctx, string(m[2]))
+		t, err := q.time(ctx, string(m[2]))
 		if err != nil {
 			return fmt.Errorf("question %s: %w", m[1], err)
 		}
-		print(figure{Name: "cookbook_" + string(m[1]) + "_cold", Value: cold, Unit: "ms"})
-		print(figure{Name: "cookbook_" + string(m[1]) + "_warm", Value: warm, Unit: "ms"})
+		t.print(print, "cookbook_"+string(m[1]), "", nil)
 	}
 	return nil
 }
