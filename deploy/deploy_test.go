@@ -201,7 +201,7 @@ func TestEveryContainerIsContained(t *testing.T) {
 					t.Errorf("port %s is not on loopback", p)
 				}
 			}
-			if gate := []string{"127.0.0.1:${GATEWAY_PORT:-8080}:8080"}; s.ours() && len(s.Ports) > 0 && !(slices.Contains([]string{"gateway", "sim"}, name) && slices.Equal(s.Ports, gate)) {
+			if gate := []string{"127.0.0.1:${GATEWAY_PORT:-8080}:8080"}; s.ours() && len(s.Ports) > 0 && (!slices.Contains([]string{"gateway", "sim"}, name) || !slices.Equal(s.Ports, gate)) {
 				t.Error("a service publishes no port but the gateway's: its metrics have no authentication")
 			}
 			for _, v := range s.Volumes {

@@ -225,7 +225,7 @@ func newColumn(name, typ string) (*Column, error) {
 			}
 			child, err := newColumn(field, t)
 			if err != nil {
-				return fmt.Errorf("%s of %s", err, name)
+				return fmt.Errorf("%w of %s", err, name)
 			}
 			c.Children = append(c.Children, child)
 		}

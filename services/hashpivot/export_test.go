@@ -385,9 +385,9 @@ func normal(typ chType, v any) any {
 	switch typ.name {
 	case "Decimal":
 		text := fmt.Sprint(v)
-		digits, scale := "", typ.number(1)
+		scale := typ.number(1)
 		whole, frac, _ := strings.Cut(strings.TrimPrefix(text, "-"), ".")
-		digits = strings.TrimLeft(whole+frac+strings.Repeat("0", scale-len(frac)), "0")
+		digits := strings.TrimLeft(whole+frac+strings.Repeat("0", scale-len(frac)), "0")
 		switch {
 		case digits == "":
 			digits = "0"

@@ -19,7 +19,7 @@ const rowGroup = 1 << 19
 
 // parquetWriter writes the blocks of an answer as a Parquet file.
 type parquetWriter struct {
-	w       *parquet.Writer
+	w       *parquet.GenericWriter[any] // fed by columns, so the type of a row does not matter
 	roots   []*parquetNode
 	columns []*parquet.ColumnWriter
 	rows    int64
@@ -68,7 +68,7 @@ func newParquetWriter(out io.Writer, columns []*store.Column) (*parquetWriter, e
 	for _, n := range p.roots {
 		n.place(&leaf, 0)
 	}
-	p.w = parquet.NewWriter(out, parquet.NewSchema("hashpivot", g), parquet.Compression(&parquet.Zstd), parquet.CreatedBy("hashpivot", version(), "parquet-go"),
+	p.w = parquet.NewGenericWriter[any](out, parquet.NewSchema("hashpivot", g), parquet.Compression(&parquet.Zstd), parquet.CreatedBy("hashpivot", version(), "parquet-go"),
 		parquet.DictionaryMaxBytes(1<<20))
 	p.columns = p.w.ColumnWriters()
 	if len(p.columns) != leaf {

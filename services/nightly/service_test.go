@@ -432,12 +432,11 @@ func testFacts(t *testing.T, w *world) {
 
 // The service is stopped while a notebook runs: no process is left, and the next one takes the run up where it was.
 func testStopped(t *testing.T, w *world) {
-	// Today is a date whose end is to come; the service is told that it is over.
-	d := date(0, 0, 0)
 	s := w.service(func(c *Config) {
 		c.Notebooks, c.CatchUp, c.Settle, c.InputsWithin = []string{"ok", "hang", "ok_three"}, 1, 0, 0
 	})
-	d = s.cal.DateOf(time.Now())
+	// Today is a date whose end is to come; the service is told that it is over.
+	d := s.cal.DateOf(time.Now())
 	w.setNow(s.cal.TradeDateEnd(d).Add(time.Hour))
 	w.whole(s, d)
 	ctx, cancel := context.WithCancel(t.Context())
