@@ -239,10 +239,13 @@ var benchQueries = []benchQuery{
 
 // benchLast is the last print of each symbol that printed within so many days of the newest print.
 func benchLast(table string, days int) string {
-	return fmt.Sprintf(`SELECT symbol, source, argMax((event_time, price_usd, size_shares, exchange), (event_time, stream_seq, idx)) AS last
+	since := fmt.Sprintf("event_time >= (SELECT max(event_time) FROM %s) - INTERVAL %d DAY", table, days)
+	return fmt.Sprintf(`SELECT symbol, source, event_time, price_usd, size_shares, exchange
 FROM %[1]s
-WHERE action = 'trade' AND event_time >= (SELECT max(event_time) FROM %[1]s) - INTERVAL %[2]d DAY
-GROUP BY symbol, source`, table, days)
+PREWHERE %[2]s AND (symbol, source, event_time) IN (SELECT symbol, source, max(event_time) FROM %[1]s WHERE action = 'trade' AND %[2]s GROUP BY symbol, source)
+WHERE action = 'trade'
+ORDER BY stream_seq DESC, idx DESC
+LIMIT 1 BY symbol, source`, table, since)
 }
 
 const benchMinutes = `SELECT toStartOfMinute(event_time) AS minute, argMin(price_usd, (event_time, stream_seq, idx)) AS open, max(price_usd) AS high, min(price_usd) AS low,
