@@ -47,8 +47,8 @@ FROM
                 SELECT
                     mark, symbol, day, raw_usd, volume, trade_count, source, final, rev, adjusted, pair, ordinal, toInt64(toUInt16(day)) AS n, listed,
                     multiIf(NOT final, 'not final: the day was not over when it was last told', broken, 'the prints of the day have a gap that was not filled', '') AS no_close,
-                    if(adjusted != '' OR pair OR found.3 = 0, toDecimal256(1, 30), found.3) AS split_factor,
-                    multiIf(adjusted = 'total' OR pair OR found.4 = 0, toDecimal256(1, 30), adjusted = 'split', CAST(found.4 / found.3, 'Decimal(76, 30)'), found.4) AS total_factor
+                    if(adjusted != '' OR pair OR NOT acted, toDecimal256(1, 30), own_split_factor) AS split_factor,
+                    multiIf(adjusted = 'total' OR pair OR NOT acted, toDecimal256(1, 30), adjusted = 'split', CAST(own_total_factor / own_split_factor, 'Decimal(76, 30)'), own_total_factor) AS total_factor
                 FROM
                 (
                     SELECT
@@ -57,7 +57,7 @@ FROM
                         endsWith(symbol, '-USD') AS pair,
                         endsWith(source, '-prints') AND arrayExists(x -> (x.1 = '*' OR x.1 = symbol) AND x.2 <= day AND day <= x.3, gaps) AS broken,
                         toInt64(t.ordinal) AS ordinal,
-                        arrayFirst(x -> x.1 <= day AND day < x.2, factors) AS found,
+                        day < a.to_date AS acted, a.split_factor AS own_split_factor, a.total_factor AS own_total_factor,
                         (SELECT count() > 0 FROM adjustment_factors WHERE loaded_at <= {as_of:DateTime64(9, 'UTC')}) AS listed
                     FROM
                     (
@@ -100,15 +100,14 @@ FROM
                         )
                         GROUP BY source
                     ) AS g ON g.of_prints = b.source
-                    LEFT JOIN
+                    ASOF LEFT JOIN
                     (
-                        SELECT symbol AS acted, groupUniqArray((from_date, to_date, split_factor, total_factor)) AS factors
+                        SELECT DISTINCT symbol AS of_symbol, from_date, to_date, split_factor, total_factor
                         FROM adjustment_factors
                         WHERE version = (SELECT argMax(version, loaded_at) FROM adjustment_factors WHERE loaded_at <= {as_of:DateTime64(9, 'UTC')})
                             AND as_of_from <= toDate(least({as_of:DateTime64(9, 'UTC')}, now64(9, 'UTC')), 'America/New_York')
                             AND toDate(least({as_of:DateTime64(9, 'UTC')}, now64(9, 'UTC')), 'America/New_York') < as_of_to
-                        GROUP BY symbol
-                    ) AS a ON a.acted = b.symbol
+                    ) AS a ON a.of_symbol = b.symbol AND b.day >= a.from_date
                     LEFT JOIN
                     (
                         SELECT date, row_number() OVER (ORDER BY date) AS ordinal

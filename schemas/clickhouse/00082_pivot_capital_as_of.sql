@@ -25,18 +25,22 @@ SELECT
         '') AS reason
 FROM
 (
-    WITH
-        (
-            SELECT arrayReverseSort(x -> x.3, groupUniqArray((toString(kind), toString(name), from_date, value, confirmed)))
-            FROM reference_levels
-            WHERE version = (SELECT argMax(version, loaded_at) FROM reference_levels WHERE loaded_at <= {as_of:DateTime64(9, 'UTC')})
-                AND startsWith(kind, 'capital-')
-        ) AS levels
     SELECT
         gpu, fleet, mark, day, rate_method, preferred, premium, gpu_usd_per_mwh, mining_usd_per_mwh, confirmed, reason, hashprice_usd, usd_per_gpu_hour,
         arrayFirst(x -> x.1 = 'capital-ratio' AND x.2 = 'ai-over-mining' AND x.3 <= day, levels) AS ratio,
         arrayFirst(x -> x.1 = 'capital-per-mw' AND x.2 = 'mining' AND x.3 <= day, levels) AS mining,
         arrayFirst(x -> x.1 = 'capital-per-mw' AND x.2 = 'gpu' AND x.3 <= day, levels) AS gpu_own
-    FROM pivot_as_of(as_of = {as_of:DateTime64(9, 'UTC')})
+    FROM
+    (
+        SELECT
+            *,
+            (
+                SELECT arrayReverseSort(x -> x.3, groupUniqArray((toString(kind), toString(name), from_date, value, confirmed)))
+                FROM reference_levels
+                WHERE version = (SELECT argMax(version, loaded_at) FROM reference_levels WHERE loaded_at <= {as_of:DateTime64(9, 'UTC')})
+                    AND startsWith(kind, 'capital-')
+            ) AS levels
+        FROM pivot_as_of(as_of = {as_of:DateTime64(9, 'UTC')})
+    )
 )
 COMMENT 'pivot_capital as it was known at a moment: SELECT ... FROM pivot_capital_as_of(as_of = \'2026-11-20 00:00:00\')';
