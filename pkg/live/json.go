@@ -136,6 +136,10 @@ func (o *object) bool(name string, v bool) {
 func (o *object) float(name string, v float64) {
 	if !math.IsNaN(v) && !math.IsInf(v, 0) {
 		o.key(name)
+		// The stream does not hold the sign of a zero, a table does: both are told as 0.
+		if v == 0 {
+			v = 0
+		}
 		o.b = strconv.AppendFloat(o.b, v, 'g', -1, 64)
 	}
 }

@@ -164,7 +164,7 @@ func TestBitcoindConforms(t *testing.T) {
 		},
 		Run: only("sim-bitcoind", func(c *Config, e conform.Endpoint) {
 			b := &c.Bitcoind
-			b.Source, b.RPCURL, b.User, b.Password, b.PollEvery, b.Timeout = "sim-bitcoind", e.HTTP, "u", "right", 50*time.Millisecond, 500*time.Millisecond
+			b.Source, b.RPCURL, b.User, b.Password, b.PollEvery, b.Timeout = "sim-bitcoind", e.HTTP, "u", "right", 50*time.Millisecond, 2*time.Second
 			if e.BadKey {
 				b.Password = "wrong"
 			}
@@ -198,7 +198,7 @@ func TestBraiinsConforms(t *testing.T) {
 			return conform.Upstream{Handler: dated, Target: s.Target()}
 		},
 		Run: only("sim-braiins", func(c *Config, e conform.Endpoint) {
-			c.Braiins.Source, c.Braiins.URL, c.Braiins.Every, c.Braiins.Timeout = "sim-braiins", e.HTTP+"/api/v1.0", 50*time.Millisecond, 500*time.Millisecond
+			c.Braiins.Source, c.Braiins.URL, c.Braiins.Every, c.Braiins.Timeout = "sim-braiins", e.HTTP+"/api/v1.0", 50*time.Millisecond, 2*time.Second
 		}),
 		Skip: map[string]string{"clock off": "the time of a figure is the Date header, which is the server's machine's and not the simulator's clock"},
 	}})
@@ -231,7 +231,7 @@ func TestLuxorConforms(t *testing.T) {
 		},
 		Run: only("sim-luxor", func(c *Config, e conform.Endpoint) {
 			c.Luxor.Source, c.Luxor.URL, c.Luxor.Key, c.Luxor.Every = "sim-luxor", e.HTTP+"/v1/hashrateindex", "right", 50*time.Millisecond
-			c.Luxor.CallEvery, c.Luxor.Timeout = 0, 500*time.Millisecond
+			c.Luxor.CallEvery, c.Luxor.Timeout = 0, 2*time.Second
 			if e.BadKey {
 				c.Luxor.Key = "wrong"
 			}
@@ -254,7 +254,7 @@ func TestCoinMetricsConforms(t *testing.T) {
 		},
 		Run: only("sim-coinmetrics", func(c *Config, e conform.Endpoint) {
 			c.CoinMetrics.Source, c.CoinMetrics.URL, c.CoinMetrics.Every = "sim-coinmetrics", e.HTTP+"/v4", 50*time.Millisecond
-			c.CoinMetrics.CallEvery, c.CoinMetrics.Timeout, c.CoinMetrics.From = 0, 500*time.Millisecond, "2000-01-01"
+			c.CoinMetrics.CallEvery, c.CoinMetrics.Timeout, c.CoinMetrics.From = 0, 2*time.Second, "2000-01-01"
 		}),
 		Fills: true, Pages: true,
 		Skip: map[string]string{"clock off": "the simulator's clock is years behind, so that a day comes often"},

@@ -112,7 +112,7 @@ type PollAdapter struct{ Adapter }
 func (a Adapter) policy(p feed.Policy) feed.Policy {
 	stale := p.Stale
 	p.FirstWait, p.MaxWait, p.Jitter = 20*time.Millisecond, 300*time.Millisecond, 0
-	p.StableAfter, p.CallWithin = time.Second, 500*time.Millisecond
+	p.StableAfter, p.CallWithin = time.Second, 2*time.Second
 	if p.ReadyWithin > 0 {
 		p.ReadyWithin = 1500 * time.Millisecond
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/sim/control"
 )
 
-// Poll runs the suite for an adapter that polls. Its Run must poll every 50 ms or so and give up on an answer after some 500 ms.
+// Poll runs the suite for an adapter that polls. Its Run must poll every 50 ms or so and give up on an answer after some seconds.
 func Poll(t *testing.T, p PollAdapter) {
 	t.Helper()
 	cases := []namedCase{
