@@ -33,7 +33,7 @@ func TestAnalyticalViews(t *testing.T) {
 	a := newAsking(t)
 
 	t.Run("without data", func(t *testing.T) {
-		a := asking{a.Store, t}
+		a := asking{a.Store, t, a.landed}
 		a.is("0", "SELECT count() FROM daily_closes")
 		a.is("0", "SELECT count() FROM pivot_capital")
 		a.is("0", "SELECT count() FROM pivot_wide_1d(from_date = '2024-01-01', to_date = '2026-12-31')")
@@ -57,7 +57,7 @@ func TestAnalyticalViews(t *testing.T) {
 	})
 
 	t.Run("daily closes", func(t *testing.T) {
-		a := asking{a.Store, t}
+		a := asking{a.Store, t, a.landed}
 		closes := func(symbol string, asOf string) string {
 			return a.rows("SELECT day, close_usd, close_total_usd, prev_day, return_1d, source, reason FROM daily_closes_as_of(as_of = '%s') WHERE symbol = '%s' ORDER BY day", asOf, symbol)
 		}
@@ -159,7 +159,7 @@ func TestAnalyticalViews(t *testing.T) {
 	a.land(series...)
 
 	t.Run("pivot", func(t *testing.T) {
-		a := asking{a.Store, t}
+		a := asking{a.Store, t, a.landed}
 		day := func(text string) time.Time { d, _ := time.Parse(time.DateOnly, text); return d }
 		hp := func(at, usd string) *market.Hashprice {
 			h := dailyHashprice(day(at), usd, 0)
@@ -200,7 +200,7 @@ func TestAnalyticalViews(t *testing.T) {
 	})
 
 	t.Run("minutes", func(t *testing.T) {
-		a := asking{a.Store, t}
+		a := asking{a.Store, t, a.landed}
 		at := func(clock string) time.Time { x, _ := time.Parse(time.DateTime, "2026-11-20 "+clock); return x }
 		bar := func(clock, price string) *market.Bar {
 			b := dayBar("alpaca", "IREN", "2026-11-20", price)
@@ -232,7 +232,7 @@ func TestAnalyticalViews(t *testing.T) {
 	})
 
 	t.Run("event study", func(t *testing.T) {
-		a := asking{a.Store, t}
+		a := asking{a.Store, t, a.landed}
 		study := "SELECT offset, day, round(beta, 4) AS b, round(alpha, 5) AS al, round(abnormal_return, 5) + 0, round(cumulative_abnormal, 4) + 0, round(volume_ratio, 3), n_estimation, reason " +
 			"FROM event_study WHERE mark = '' AND symbol = 'CORZ' AND event_date = '%s' AND offset IN (%s) ORDER BY offset"
 		a.is("-10 2024-05-17 2 0.001 0 0 1 69 \n1 2024-06-04 2 0.001 0.1 0.1 1 69 \n4 2024-06-07 2 0.001 0 0.1 1 69 \n"+
@@ -248,7 +248,7 @@ func TestAnalyticalViews(t *testing.T) {
 	})
 
 	t.Run("data quality", func(t *testing.T) {
-		a := asking{a.Store, t}
+		a := asking{a.Store, t, a.landed}
 		at := time.Date(2024, 7, 3, 12, 0, 0, 0, time.UTC)
 		a.land(&market.DeadLetter{Meta: market.Meta{EventTime: at, Source: "alpaca"}, Of: market.Upstream, Subject: "x", Reason: market.ReasonValue, Payload: []byte("?"), PayloadBytes: 1})
 		a.is("2024-06-07 bars 1d 1 0 \n2024-06-10 bars 1d 0 0 no rows of this day\n2024-06-11 bars 1d 1 0 ",
@@ -260,7 +260,7 @@ func TestAnalyticalViews(t *testing.T) {
 	})
 
 	t.Run("claims", func(t *testing.T) {
-		a := asking{a.Store, t}
+		a := asking{a.Store, t, a.landed}
 		a.claims(map[string]string{
 			"btbt-month": "2.83588 cannot be told", "coinshares-capital": "0.57419 does not hold", "corz-capacity": "502 holds roughly", "corz-contract": "166.476 holds",
 			"iris-cloud": "2.37823 holds roughly", "wgmi-month": "0.3 holds",
@@ -268,7 +268,7 @@ func TestAnalyticalViews(t *testing.T) {
 	})
 
 	t.Run("everything says what it is", func(t *testing.T) {
-		a := asking{a.Store, t}
+		a := asking{a.Store, t, a.landed}
 		a.is("", "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine = 'View' AND comment = ''")
 		a.is("", "SELECT table, name FROM system.columns WHERE database = currentDatabase() AND comment = '' AND table IN ('daily_closes', 'pivot_capital', 'event_study', 'data_quality', 'companies', 'gpu_fleets', 'claims', "+
 			"'trade_dates', 'sale_conditions')")

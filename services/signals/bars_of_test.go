@@ -18,7 +18,8 @@ import (
 // asking is a store with reference in it and questions to it.
 type asking struct {
 	*store.Store
-	t *testing.T
+	t      *testing.T
+	landed *uint64 // messages
 }
 
 func newAsking(t *testing.T) asking {
@@ -27,7 +28,7 @@ func newAsking(t *testing.T) asking {
 	if err := LoadReference(t.Context(), st.Exec); err != nil {
 		t.Fatal(err)
 	}
-	return asking{st, t}
+	return asking{st, t, new(uint64)}
 }
 
 // rows of a query, each on a line, its values with blanks between.
@@ -71,23 +72,21 @@ func (a asking) is(want, sql string, args ...any) {
 // land stores events, told one after the other.
 func (a asking) land(events ...market.Event) {
 	a.t.Helper()
+	*a.landed++
 	b := store.NewBatch()
 	for i, ev := range events {
 		m := ev.GetMeta()
 		if m.RecvTime.IsZero() {
 			m.RecvTime = m.EventTime
 		}
-		if err := b.Add(ev, market.Place{Stream: ev.Stream(), Seq: landed, Idx: uint32(i), StreamTime: m.RecvTime}); err != nil {
+		if err := b.Add(ev, market.Place{Stream: ev.Stream(), Seq: *a.landed, Idx: uint32(i), StreamTime: m.RecvTime}); err != nil {
 			a.t.Fatal(err)
 		}
 	}
-	landed++
-	if err := a.Insert(context.Background(), b, fmt.Sprint("landed ", landed)); err != nil {
+	if err := a.Insert(context.Background(), b, fmt.Sprint("landed ", *a.landed)); err != nil {
 		a.t.Fatal(err)
 	}
 }
-
-var landed = uint64(1)
 
 // TestBarsOfEqualBuild: bars that the view makes of the prints in the table are those that Build makes of them, to the last digit.
 func TestBarsOfEqualBuild(t *testing.T) {
