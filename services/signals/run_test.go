@@ -153,6 +153,11 @@ func minuteBar(at time.Time, volume string) func(*market.Bar) bool {
 	}
 }
 
+// withdrawn is the bar of a second whose prints are all cancelled.
+func withdrawn(at time.Time) func(*market.Bar) bool {
+	return func(b *market.Bar) bool { return b.Interval == market.Interval1s && b.EventTime.Equal(at) && b.TradeCount == 0 }
+}
+
 var open = time.Date(2026, 11, 20, 14, 30, 0, 0, time.UTC) // a Friday
 
 func printAt(id string, after time.Duration, price, size string) *market.Trade {
@@ -200,6 +205,7 @@ func TestServiceFollowsRestartsAndRevises(t *testing.T) {
 	s.clock.set(s.clock.read().Add(time.Second))
 	trades(cancelOf(told[1], 40*time.Minute))
 	r.until("the first minute without the cancelled print", minuteBar(open, "107"))
+	r.until("its second, withdrawn", withdrawn(open.Add(30*time.Second))) // the last of the bars that change with it
 	r.end()
 
 	trades(printAt("5", 2*time.Minute, "53", "5")) // while nobody looks
@@ -224,6 +230,7 @@ func TestServiceFollowsRestartsAndRevises(t *testing.T) {
 	r.until("Friday's final bar without the cancelled print", func(b *market.Bar) bool {
 		return b.TradeDate == "2026-11-20" && b.Interval == market.Interval1d && b.Session == "" && b.Final && b.Volume.String() == "112"
 	})
+	r.until("its second, withdrawn", withdrawn(open.Add(61*time.Second)))
 	r.end()
 
 	got := map[string]market.Bar{}
