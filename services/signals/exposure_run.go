@@ -35,24 +35,7 @@ func (s *service) runExposure(ctx context.Context) error {
 	want := func(m bus.Msg) bool {
 		return !strings.HasPrefix(m.Subject, "md.v1.bar.") || strings.HasPrefix(m.Subject, "md.v1.bar."+string(market.Interval1d)+".")
 	}
-	return ended(ctx, s.followAll(ctx, exposureStreams, next, want, func(ctx context.Context, in <-chan batch) error {
-		t := time.NewTicker(tick)
-		defer t.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-t.C:
-				if err := engine.flush(ctx, s.deps.Now()); err != nil {
-					return fmt.Errorf("publish exposures: %w", err)
-				}
-			case b := <-in:
-				for i, ev := range b.events {
-					engine.take(ev, orderOf(b.place.Seq, i))
-				}
-			}
-		}
-	}))
+	return ended(ctx, s.drive(ctx, "exposures", engine, exposureStreams, next, want))
 }
 
 // loadExposure fills an engine from the streams, and says where to go on in them. What is stored while it reads is read twice, which changes nothing.

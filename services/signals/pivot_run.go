@@ -2,7 +2,6 @@ package signals
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/market"
@@ -19,24 +18,7 @@ func (s *service) runPivot(ctx context.Context) error {
 	}); err != nil {
 		return ended(ctx, err)
 	}
-	return ended(ctx, s.followAll(ctx, []market.Stream{market.Hashprices, market.Rates}, next, nil, func(ctx context.Context, in <-chan batch) error {
-		t := time.NewTicker(tick)
-		defer t.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-t.C:
-				if err := engine.flush(ctx, s.deps.Now()); err != nil {
-					return fmt.Errorf("publish the pivot: %w", err)
-				}
-			case b := <-in:
-				for i, ev := range b.events {
-					engine.take(ev, orderOf(b.place.Seq, i))
-				}
-			}
-		}
-	}))
+	return ended(ctx, s.drive(ctx, "the pivot", engine, []market.Stream{market.Hashprices, market.Rates}, next, nil))
 }
 
 // take hands an event to the engine.

@@ -182,15 +182,37 @@ func (s *service) opens(d session.Date) time.Time {
 
 func (s *service) next(d session.Date) session.Date { return s.cal.At(s.cal.TradeDateEnd(d)).TradeDate }
 
-// followAll follows streams, each from its sequence on, while take takes what they have.
-func (s *service) followAll(ctx context.Context, streams []market.Stream, next map[market.Stream]uint64, want func(bus.Msg) bool,
-	take func(context.Context, <-chan batch) error) error {
+// derived is an engine whose values are told when it is flushed.
+type derived interface {
+	take(ev market.Event, order uint64)
+	flush(ctx context.Context, now time.Time) error
+}
+
+// drive follows streams, each from its sequence on, hands what they have to the engine and has it tell what is due.
+func (s *service) drive(ctx context.Context, what string, engine derived, streams []market.Stream, next map[market.Stream]uint64, want func(bus.Msg) bool) error {
 	g, gctx := errgroup.WithContext(ctx)
-	out := make(chan batch, 16)
+	in := make(chan batch, 16)
 	for _, stream := range streams {
-		g.Go(func() error { return s.follow(gctx, stream, time.Time{}, next[stream], want, out) })
+		g.Go(func() error { return s.follow(gctx, stream, time.Time{}, next[stream], want, in) })
 	}
-	g.Go(func() error { return take(gctx, out) })
+	g.Go(func() error {
+		t := time.NewTicker(tick)
+		defer t.Stop()
+		for {
+			select {
+			case <-gctx.Done():
+				return nil
+			case <-t.C:
+				if err := engine.flush(gctx, s.deps.Now()); err != nil {
+					return fmt.Errorf("publish %s: %w", what, err)
+				}
+			case b := <-in:
+				for i, ev := range b.events {
+					engine.take(ev, orderOf(b.place.Seq, i))
+				}
+			}
+		}
+	})
 	return g.Wait()
 }
 

@@ -155,7 +155,9 @@ func minuteBar(at time.Time, volume string) func(*market.Bar) bool {
 
 // withdrawn is the bar of a second whose prints are all cancelled.
 func withdrawn(at time.Time) func(*market.Bar) bool {
-	return func(b *market.Bar) bool { return b.Interval == market.Interval1s && b.EventTime.Equal(at) && b.TradeCount == 0 }
+	return func(b *market.Bar) bool {
+		return b.Interval == market.Interval1s && b.EventTime.Equal(at) && b.TradeCount == 0
+	}
 }
 
 var open = time.Date(2026, 11, 20, 14, 30, 0, 0, time.UTC) // a Friday
