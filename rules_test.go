@@ -1,10 +1,11 @@
-// Package hashpivot holds no code: this test holds the house's rules of who may import whom (DESIGN.md, "The house").
+// Package hashpivot holds no code: these tests hold the house's rules: who may import whom (DESIGN.md, "The house"), and what is no source.
 package hashpivot_test
 
 import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -89,5 +90,26 @@ func TestWhoMayImportWhom(t *testing.T) {
 	}
 	if seen < 100 {
 		t.Fatalf("saw only %d imports", seen)
+	}
+}
+
+// A built program of 51 MB was committed beside a service's source once, and nobody saw it.
+func TestNothingLargeIsCommitted(t *testing.T) {
+	const most = 1 << 20
+	out, err := exec.CommandContext(t.Context(), "git", "ls-files", "-z").Output()
+	if err != nil {
+		t.Fatalf("git ls-files: %v", err)
+	}
+	for name := range strings.SplitSeq(strings.TrimSuffix(string(out), "\x00"), "\x00") {
+		info, err := os.Lstat(name)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // removed, not committed yet
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Size() > most {
+			t.Errorf("%s has %d bytes; what is built is not committed", name, info.Size())
+		}
 	}
 }
