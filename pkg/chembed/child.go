@@ -170,15 +170,21 @@ func listener(fd int) (net.Listener, error) {
 // threads, and with them its files, end a little after the process itself.
 const lockPatience = 5 * time.Second
 
+// ownerPatience is for an owner that still looks alive: on a busy machine a process that was killed goes on looking so for a moment, and who is
+// started right behind it would be refused.
+const ownerPatience = 2 * time.Second
+
 // checkLock looks at the lock that the engine takes on its directory, to tell this
 // mistake from all others: the engine itself says no more than that it failed.
 func checkLock(dir string) error {
-	for deadline := time.Now().Add(lockPatience); ; time.Sleep(10 * time.Millisecond) {
+	begin := time.Now()
+	for ; ; time.Sleep(10 * time.Millisecond) {
 		owner, locked := lockOwner(dir)
 		if !locked {
 			return nil
 		}
-		if owner != "" && !ended(owner) || time.Now().After(deadline) {
+		waited := time.Since(begin)
+		if owner != "" && !ended(owner) && waited > ownerPatience || waited > lockPatience {
 			if owner == "" {
 				return fmt.Errorf("another process has %s open", dir)
 			}
