@@ -22,6 +22,9 @@ import (
 // TestDashboards runs everything and looks at it as dashboards do: the page in a real Chromium, the clients' examples, and gateways that are killed.
 func TestDashboards(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("needs Chromium, npm's and Python's packages, and a minute")
+	}
 	dir := t.TempDir()
 	p := start(t, nil, "up", "--sim", "--json", "--free-ports", "--data-dir", dir, "--set", "sim.rate=300")
 	in := p.instance()

@@ -151,9 +151,10 @@ const (
 	// fillMessages and chunks in a topic make it worth to ask whether it is full; itemBytes is about what a message takes in it.
 	fillMessages = 64
 	itemBytes    = 512
-	// cutEvery is the least time between two cuts within a round of a shard. What comes during a round then reaches the clients that are still to be served
-	// in it, so that nobody waits for more than about one round; and frames stay large where much comes.
-	cutEvery = 2 * time.Millisecond
+	// cutEvery is the least time between two cuts within a round of a shard, and cutsARound how many there are at most. What comes during a round then reaches
+	// the clients that are still to be served in it, so that nobody waits for more than about one round; and frames stay large where much comes.
+	cutEvery   = 2 * time.Millisecond
+	cutsARound = 4
 )
 
 func newTopic(sel *selection, v variant, shards int) *topic {
@@ -303,8 +304,8 @@ func (t *topic) detach(r *reader) (empty bool) {
 }
 
 // take hands out the chunks that the reader has not had, up to about room bytes. slow tells that it is too far behind to be sent everything:
-// its socket was full and what waits for it has outgrown the bound.
-func (r *reader) take(bufs [][]byte, room, bound int, wasBlocked bool) (_ [][]byte, taken int, slow bool) {
+// its socket was full and what waits for it has outgrown the bound. What is pending is cut first, if the last cut is cutEvery ago.
+func (r *reader) take(bufs [][]byte, room, bound int, wasBlocked bool, cutEvery time.Duration) (_ [][]byte, taken int, slow bool) {
 	t := r.topic
 	t.mu.Lock()
 	defer t.mu.Unlock()

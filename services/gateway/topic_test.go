@@ -33,7 +33,7 @@ func TestWhatComesDuringARoundIsInIt(t *testing.T) {
 		readers = append(readers, topic.attach(&client{shard: shards[0]}, &subscription{}, 1<<20))
 	}
 	take := func(r *reader) (ids []string) {
-		bufs, _, slow := r.take(nil, 1<<20, 1<<20, false)
+		bufs, _, slow := r.take(nil, 1<<20, 1<<20, false, cutEvery)
 		if slow {
 			t.Fatal("a reader that is behind by a message is called slow")
 		}
