@@ -23,7 +23,6 @@ type shard struct {
 	bufs    [][]byte
 	scratch []byte
 	slot    int
-	round   time.Duration // that the last round took
 }
 
 // maxWrite is about how much is written to one client at a time.
@@ -100,13 +99,11 @@ func (s *shard) run(ctx context.Context) {
 		for _, t := range topics {
 			ready = t.collect(s.index, s.gw.cfg.Queue, ready)
 		}
-		begin := time.Now()
 		for i, c := range ready {
 			c.inReady = false
 			c.flush(s)
 			ready[i] = nil
 		}
-		s.round = time.Since(begin)
 		ready = ready[:0]
 	}
 }
@@ -166,7 +163,7 @@ func (c *client) flush(s *shard) {
 			}
 			var n int
 			var slow bool
-			if bufs, n, slow = r.take(bufs, maxWrite-size, bound, wasBlocked, max(cutEvery, s.round/cutsARound)); slow {
+			if bufs, n, slow = r.take(bufs, maxWrite-size, bound, wasBlocked); slow {
 				r.dirty = false
 				c.conflate(r)
 				again = true

@@ -120,7 +120,6 @@ type topic struct {
 	trimAt  int    // kept at which readers are looked at again
 	bytes   uint64 // ever cut
 	count   uint64 // messages ever cut, with those left out
-	cutAt   time.Time
 	last    live.Cursor
 	readers [][]*reader
 	queued  []bool // by shard: it knows that there is something to cut or read
@@ -151,10 +150,6 @@ const (
 	// fillMessages and chunks in a topic make it worth to ask whether it is full; itemBytes is about what a message takes in it.
 	fillMessages = 64
 	itemBytes    = 512
-	// cutEvery is the least time between two cuts within a round of a shard, and cutsARound how many there are at most. What comes during a round then reaches
-	// the clients that are still to be served in it, so that nobody waits for more than about one round; and frames stay large where much comes.
-	cutEvery   = 2 * time.Millisecond
-	cutsARound = 4
 )
 
 func newTopic(sel *selection, v variant, shards int) *topic {
@@ -200,7 +195,6 @@ func (t *topic) cut(bound int) {
 		t.pending = nil
 	}
 	t.skipped, t.left, t.last = nil, 0, c.last
-	t.cutAt = time.Now()
 	t.chunks = append(t.chunks, c)
 	t.kept += len(c.data)
 	t.bytes += uint64(len(c.data))
@@ -304,8 +298,8 @@ func (t *topic) detach(r *reader) (empty bool) {
 }
 
 // take hands out the chunks that the reader has not had, up to about room bytes. slow tells that it is too far behind to be sent everything:
-// its socket was full and what waits for it has outgrown the bound. What is pending is cut first, if the last cut is cutEvery ago.
-func (r *reader) take(bufs [][]byte, room, bound int, wasBlocked bool, cutEvery time.Duration) (_ [][]byte, taken int, slow bool) {
+// its socket was full and what waits for it has outgrown the bound.
+func (r *reader) take(bufs [][]byte, room, bound int, wasBlocked bool) (_ [][]byte, taken int, slow bool) {
 	t := r.topic
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -314,9 +308,6 @@ func (r *reader) take(bufs [][]byte, room, bound int, wasBlocked bool, cutEvery 
 	}
 	if r.missed != nil || wasBlocked && t.bytes-r.behind > uint64(bound) {
 		return bufs, 0, true
-	}
-	if len(t.pending) > 0 && time.Since(t.cutAt) >= cutEvery {
-		t.cut(bound)
 	}
 	next, end := r.next.Load(), t.base+uint64(len(t.chunks))
 	for next < end && taken < room {
