@@ -46,6 +46,7 @@ type client struct {
 	dirty   []*reader
 	inReady bool
 	all     bool // look at all subscriptions, not at the dirty ones only
+	owed    bool // a heartbeat, put off because the socket was full
 
 	blocked  atomic.Bool
 	finished sync.Once

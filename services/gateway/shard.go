@@ -138,6 +138,10 @@ func (c *client) flush(s *shard) {
 	if c.blocked.Load() {
 		return // whoever writes the rest comes back
 	}
+	if c.owed {
+		c.owed = false
+		c.beat()
+	}
 	wasBlocked := c.all
 	if c.all {
 		c.all = false
@@ -307,12 +311,19 @@ func (s *shard) heartbeat() {
 	s.mu.Unlock()
 	for _, c := range due {
 		if c.blocked.Load() {
+			// Left out, a client whose socket is often full would owe no pong, and be closed for want of one.
+			c.owed = true
 			continue
 		}
-		if c.variant.enc == encSSE {
-			c.enqueue(c.heartbeat())
-			continue
-		}
-		c.enqueue(appendWS(nil, opPing, nil), c.heartbeat())
+		c.beat()
 	}
+}
+
+// beat queues a heartbeat, on the client's shard.
+func (c *client) beat() {
+	if c.variant.enc == encSSE {
+		c.enqueue(c.heartbeat())
+		return
+	}
+	c.enqueue(appendWS(nil, opPing, nil), c.heartbeat())
 }

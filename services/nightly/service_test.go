@@ -699,17 +699,16 @@ func testPDF(t *testing.T, w *world) {
 	}
 }
 
-// The real package, where its environment is: a notebook runs to its end, or says why not in the agreed way.
+// The real package, where its environment is: a notebook runs to its end.
 func testRealNotebooks(t *testing.T, w *world) {
 	cfg := DefaultConfig()
-	if path := filepath.Join("../..", environment, "bin", "python"); regularOrLink(path) {
-		cfg.Python = path
-	} else {
+	cfg.Python = filepath.Join("../..", environment, "bin", "python")
+	if _, err := os.Stat(cfg.Python); err != nil {
 		t.Skip("the notebooks' environment is not built: make research-python")
 	}
 	python, err := Python(t.Context(), cfg)
 	if err != nil {
-		t.Skip(err) // begun, not finished
+		t.Fatal(err)
 	}
 	s := w.service(func(c *Config) { c.Notebooks, c.TimeLimit, c.Retries = []string{"06_data_quality"}, 4*time.Minute, 0 })
 	s.cfg.Python = python
@@ -721,22 +720,10 @@ func testRealNotebooks(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	o := rep.Notebooks[0]
-	if o.State == StateOK {
-		if len(o.Figures) == 0 || !slices.Contains(o.Files, "06_data_quality.html") {
-			t.Errorf("%+v", o)
-		}
-		return
-	}
-	// Without its views it fails as it was agreed to.
-	if w.query("SELECT count() FROM system.tables WHERE database = currentDatabase() AND name = 'data_quality'") != "[[0]]" {
-		t.Fatalf("%s: %+v", o.State, o.Failure)
-	}
-	if o.State != StateFailed || o.Failure.Error == "" || o.Failure.Traceback == "" || o.Failure.State == nil {
-		t.Errorf("%s: %+v", o.State, o.Failure)
+	if o.State != StateOK || len(o.Figures) == 0 || !slices.Contains(o.Files, "06_data_quality.html") {
+		t.Errorf("%+v", o)
 	}
 }
-
-func regularOrLink(path string) bool { _, err := os.Stat(path); return err == nil }
 
 func TestFigures(t *testing.T) {
 	f := func(text, want string) {
