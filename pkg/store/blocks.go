@@ -213,15 +213,13 @@ func (d *blocks) DecodeResult(r *chproto.Reader, _ int, b chproto.Block) error {
 // newColumn is told by the type's name what to read.
 func newColumn(name, typ string) (*Column, error) {
 	c := &Column{Name: name, Type: typ}
-	base, args := typeParts(typ)
+	base, args := TypeParts(typ)
 	fixed := func(k Kind, width int) { c.Kind, c.Width = k, width }
 	children := func(types ...string) error {
 		for _, t := range types {
 			field := ""
 			if c.Kind == KindTuple {
-				if f, rest, named := strings.Cut(t, " "); named && !strings.Contains(f, "(") {
-					field, t = strings.Trim(f, "`"), rest
-				}
+				field, t = TypeField(t)
 			}
 			child, err := newColumn(field, t)
 			if err != nil {
@@ -325,37 +323,6 @@ func newColumn(name, typ string) (*Column, error) {
 		return nil, fmt.Errorf("column %s: values of type %s are not read here; convert them in the query, with toString() for instance", name, typ)
 	}
 	return c, nil
-}
-
-// typeParts takes Name(a, b(c, d)) apart into Name, a and b(c, d).
-func typeParts(typ string) (string, []string) {
-	base, rest, found := strings.Cut(typ, "(")
-	if !found {
-		return typ, nil
-	}
-	rest = strings.TrimSuffix(rest, ")")
-	var args []string
-	depth, start, quoted := 0, 0, byte(0)
-	for i := 0; i < len(rest); i++ {
-		switch b := rest[i]; {
-		case quoted != 0 && b == '\\':
-			i++
-		case quoted != 0:
-			if b == quoted {
-				quoted = 0
-			}
-		case b == '\'' || b == '`':
-			quoted = b
-		case b == '(':
-			depth++
-		case b == ')':
-			depth--
-		case b == ',' && depth == 0:
-			args = append(args, strings.TrimSpace(rest[start:i]))
-			start = i + 1
-		}
-	}
-	return base, append(args, strings.TrimSpace(rest[start:]))
 }
 
 // prefix reads what stands before a column's values in a block: the version of each dictionary's layout.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -63,7 +64,7 @@ func TestExport(t *testing.T) {
 			t.Fatalf("code %d, %s", code, errs.String())
 		}
 		first := modTime(t, path("2026-11-18", "BRK.B"))
-		half := path("2026-11-19", "CORZ") + tmpSuffix
+		half := path("2026-11-19", "CORZ") + ".writing"
 		if err := errors.Join(os.MkdirAll(filepath.Dir(half), 0o755), os.WriteFile(half, []byte("PAR1"), 0o644)); err != nil {
 			t.Fatal(err)
 		}
@@ -73,7 +74,7 @@ func TestExport(t *testing.T) {
 			t.Errorf("a half file stayed, or a whole one was written again: %v", err)
 		}
 		// Killed before the manifest was written: the files tell themselves.
-		if err := os.Remove(filepath.Join(dir, "trades", manifestFile)); err != nil {
+		if err := os.Remove(filepath.Join(dir, "trades", "manifest.json")); err != nil {
 			t.Fatal(err)
 		}
 		f(0, "0 new, 0 written again, 6 were whole", trades...)
@@ -310,9 +311,12 @@ func scalarText(n parquet.Node, v parquet.Value) any {
 		case *format.DecimalType:
 			switch v.Kind() {
 			case parquet.FixedLenByteArray:
-				b := slices.Clone(v.ByteArray())
-				slices.Reverse(b)
-				return "decimal " + wide(b, true).String()
+				b := v.ByteArray() // two's complement, the highest byte first
+				n := new(big.Int).SetBytes(b)
+				if b[0]&0x80 != 0 {
+					n.Sub(n, new(big.Int).Lsh(big.NewInt(1), uint(len(b)*8)))
+				}
+				return "decimal " + n.String()
 			case parquet.Int32:
 				return fmt.Sprint("decimal ", v.Int32())
 			}

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/hashpivot/hashpivot/pkg/store"
 )
 
 // chType is a type of ClickHouse's, as far as its values are written differently: Nullable and LowCardinality are taken off.
@@ -23,12 +25,7 @@ type chType struct {
 
 // parseType takes a type's name apart: Map(String, Array(Nullable(Decimal(18, 8)))).
 func parseType(s string) chType {
-	s = strings.TrimSpace(s)
-	name, rest, found := strings.Cut(s, "(")
-	if !found {
-		return chType{name: s}
-	}
-	params := splitTop(strings.TrimSuffix(rest, ")"))
+	name, params := store.TypeParts(strings.TrimSpace(s))
 	t := chType{name: name}
 	switch name {
 	case "Nullable", "LowCardinality":
@@ -41,7 +38,7 @@ func parseType(s string) chType {
 		}
 	case "Tuple", "Nested":
 		for _, p := range params {
-			if field, typ := fieldName(p); field != "" {
+			if field, typ := store.TypeField(p); field != "" {
 				t.fields = append(t.fields, field)
 				p = typ
 			}
@@ -54,52 +51,6 @@ func parseType(s string) chType {
 		t.params = params
 	}
 	return t
-}
-
-// fieldName takes the name off "name Type"; a name in backticks may have anything in it.
-func fieldName(s string) (field, typ string) {
-	if rest, quoted := strings.CutPrefix(s, "`"); quoted {
-		for i := 0; i < len(rest); i++ {
-			switch rest[i] {
-			case '\\':
-				i++
-			case '`':
-				return strings.NewReplacer("\\`", "`", `\\`, `\`).Replace(rest[:i]), strings.TrimSpace(rest[i+1:])
-			}
-		}
-	}
-	if field, typ, named := strings.Cut(s, " "); named && !strings.ContainsAny(field, "(,") {
-		return field, typ
-	}
-	return "", s
-}
-
-// splitTop splits at commas that stand outside parentheses and quotes.
-func splitTop(s string) []string {
-	var out []string
-	depth, start := 0, 0
-	quote := byte(0)
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case quote != 0:
-			switch c {
-			case '\\':
-				i++
-			case quote:
-				quote = 0
-			}
-		case c == '\'' || c == '`':
-			quote = c
-		case c == '(':
-			depth++
-		case c == ')':
-			depth--
-		case c == ',' && depth == 0:
-			out = append(out, strings.TrimSpace(s[start:i]))
-			start = i + 1
-		}
-	}
-	return append(out, strings.TrimSpace(s[start:]))
 }
 
 // number is the i-th parameter.

@@ -1,4 +1,4 @@
-package main
+package export
 
 import (
 	"encoding/json"
@@ -16,13 +16,59 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/run"
 )
 
+// manifest says what lies in the directory. It is replaced as a whole.
+type manifest struct {
+	Version   int             `json:"version"`
+	Query     string          `json:"query"` // without its period
+	AsOf      string          `json:"as_of,omitempty"`
+	Partition string          `json:"partition"`
+	BySymbol  bool            `json:"by_symbol"`
+	Files     map[string]Note `json:"files"`
+}
+
+// Note is a file that is whole. It tells whether the rows in the database are still the file's.
+type Note struct {
+	Rows        uint64    `json:"rows"`
+	MinCursor   string    `json:"min_cursor,omitempty"` // stream_seq:idx
+	MaxCursor   string    `json:"max_cursor,omitempty"`
+	Fingerprint string    `json:"fingerprint,omitempty"` // where rows have no cursor: a sum of their hashes
+	Schema      string    `json:"schema"`                // a hash of the columns and their types
+	Bytes       int64     `json:"bytes"`
+	AsOf        time.Time `json:"as_of"` // when it was read, or what was asked for
+	Version     string    `json:"hashpivot"`
+}
+
+func (n Note) same(m Note) bool {
+	return n.Rows == m.Rows && n.MinCursor == m.MinCursor && n.MaxCursor == m.MaxCursor && n.Fingerprint == m.Fingerprint && n.Schema == m.Schema
+}
+
+// what changed since, in words.
+func (n Note) changes(now Note) string {
+	switch {
+	case n.MaxCursor != now.MaxCursor:
+		return fmt.Sprintf("rows %d, now %d; last cursor %s, now %s", n.Rows, now.Rows, n.MaxCursor, now.MaxCursor)
+	case n.Rows != now.Rows:
+		return fmt.Sprintf("rows %d, now %d", n.Rows, now.Rows)
+	case n.Schema != now.Schema:
+		return "columns differ"
+	}
+	return "values differ"
+}
+
+const (
+	manifestVersion = 1
+	manifestFile    = "manifest.json"
+	saveEvery       = 2 * time.Second
+	tmpSuffix       = ".writing"
+)
+
 // load reads the manifest of the directory, and refuses one of another export.
 func (e *export) load() error {
 	asOf := ""
 	if !e.asOf.IsZero() {
 		asOf = sqlTime(e.asOf)
 	}
-	want := manifest{Version: exportVersion, Query: e.identity(), AsOf: asOf, Partition: e.partition, BySymbol: e.bySymbol, Files: map[string]fileNote{}}
+	want := manifest{Version: manifestVersion, Query: e.identity(), AsOf: asOf, Partition: e.partition, BySymbol: e.bySymbol, Files: map[string]Note{}}
 	data, err := os.ReadFile(filepath.Join(e.dir, manifestFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		e.manifest = want
@@ -40,7 +86,7 @@ func (e *export) load() error {
 			e.dir, m.Query, m.AsOf, m.Partition, m.BySymbol))
 	}
 	if e.manifest.Files == nil {
-		e.manifest.Files = map[string]fileNote{}
+		e.manifest.Files = map[string]Note{}
 	}
 	return e.clean()
 }
@@ -92,7 +138,7 @@ func writeSynced(path string, data []byte) error {
 }
 
 // adopt reads from a file's own metadata what the manifest did not come to say; false if it is not a whole file of this export.
-func (e *export) adopt(rel string) (_ fileNote, ok bool) {
+func (e *export) adopt(rel string) (_ Note, ok bool) {
 	defer func() {
 		if recover() != nil { // the library panics on some damaged files
 			ok = false
@@ -100,27 +146,36 @@ func (e *export) adopt(rel string) (_ fileNote, ok bool) {
 	}()
 	f, err := os.Open(filepath.Join(e.dir, filepath.FromSlash(rel)))
 	if err != nil {
-		return fileNote{}, false
+		return Note{}, false
 	}
 	defer func() { _ = f.Close() }()
 	info, err := f.Stat()
 	if err != nil {
-		return fileNote{}, false
+		return Note{}, false
 	}
 	file, err := parquet.OpenFile(f, info.Size(), parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true))
 	if err != nil {
-		return fileNote{}, false
+		return Note{}, false
 	}
 	get := func(key string) string { v, _ := file.Lookup("hashpivot." + key); return v }
 	if get("export") != e.identity() || get("as_of_asked") != e.manifest.AsOf || get("partition") != e.partition || get("by_symbol") != strconv.FormatBool(e.bySymbol) {
-		return fileNote{}, false
+		return Note{}, false
 	}
-	n := fileNote{MinCursor: get("min_cursor"), MaxCursor: get("max_cursor"), Fingerprint: get("fingerprint"), Schema: get("schema"), Bytes: info.Size(), Version: get("version")}
+	n := Note{MinCursor: get("min_cursor"), MaxCursor: get("max_cursor"), Fingerprint: get("fingerprint"), Schema: get("schema"), Bytes: info.Size(), Version: get("version")}
 	if n.Rows, err = strconv.ParseUint(get("rows"), 10, 64); err != nil || int64(n.Rows) != file.NumRows() {
-		return fileNote{}, false
+		return Note{}, false
 	}
 	if n.AsOf, err = time.Parse(time.RFC3339Nano, get("as_of")); err != nil {
-		return fileNote{}, false
+		return Note{}, false
 	}
 	return n, true
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	return errors.Join(err, d.Close())
 }

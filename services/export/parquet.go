@@ -1,4 +1,4 @@
-package main
+package export
 
 import (
 	"encoding/binary"
@@ -49,7 +49,7 @@ func (g orderedGroup) Fields() []parquet.Field {
 	return fields
 }
 
-func newParquetWriter(out io.Writer, columns []*store.Column) (*parquetWriter, error) {
+func newParquetWriter(out io.Writer, version string, columns []*store.Column) (*parquetWriter, error) {
 	p := &parquetWriter{}
 	g := orderedGroup{Group: parquet.Group{}}
 	for _, c := range columns {
@@ -68,7 +68,7 @@ func newParquetWriter(out io.Writer, columns []*store.Column) (*parquetWriter, e
 	for _, n := range p.roots {
 		n.place(&leaf, 0)
 	}
-	p.w = parquet.NewGenericWriter[any](out, parquet.NewSchema("hashpivot", g), parquet.Compression(&parquet.Zstd), parquet.CreatedBy("hashpivot", version(), "parquet-go"),
+	p.w = parquet.NewGenericWriter[any](out, parquet.NewSchema("hashpivot", g), parquet.Compression(&parquet.Zstd), parquet.CreatedBy("hashpivot", version, "parquet-go"),
 		parquet.DictionaryMaxBytes(1<<20))
 	p.columns = p.w.ColumnWriters()
 	if len(p.columns) != leaf {
