@@ -17,6 +17,10 @@ type span struct {
 	messages    int
 	batch       *store.Batch
 	dead        []*market.DeadLetter
+	deadBytes   int
+	decoder     wire.Decoder
+	// unweighed is what of the messages came since size was told.
+	unweighed, size int
 }
 
 func (s *span) empty() bool { return s.messages == 0 }
@@ -24,6 +28,23 @@ func (s *span) empty() bool { return s.messages == 0 }
 func (s *span) reset() {
 	s.batch.Reset()
 	s.first, s.last, s.messages, s.dead = 0, 0, 0, nil
+	s.deadBytes, s.unweighed, s.size = 0, 0, 0
+}
+
+// weighEvery is how many bytes of messages are decoded before the rows are weighed again: that looks at every column of every table.
+const weighEvery = 64 << 10
+
+// bytes is about how much memory the span takes. It may lag behind by weighEvery of messages.
+func (s *span) bytes() int {
+	if s.unweighed >= weighEvery {
+		s.size, s.unweighed = s.batch.Bytes(), 0
+	}
+	return s.size + s.deadBytes
+}
+
+// full reports whether the span is to be landed before another message is added to it.
+func (s *span) full(cfg Config) bool {
+	return s.batch.Rows() >= cfg.MaxRows || s.bytes() >= cfg.MaxBytes || len(s.dead) >= maxDead
 }
 
 // add decodes a message into the span. It is a pure function of the message: a replay gives the same rows and the same letters.
@@ -33,7 +54,8 @@ func (s *span) add(stream market.Stream, created int64, m bus.Msg) {
 	}
 	s.last = m.Seq
 	s.messages++
-	events, err := wire.Decode(stream, m.Data)
+	s.unweighed += len(m.Data)
+	events, err := s.decoder.Decode(stream, m.Data)
 	if err != nil {
 		s.bury(stream, created, m, -1, feed.ReasonMalformed, err, m.Data)
 		return
@@ -62,7 +84,11 @@ func (s *span) bury(stream market.Stream, created int64, m bus.Msg, idx int32, r
 	d := market.NewDeadFrame("lander", m.Subject, reason, cause.Error(), payload, m.Time)
 	d.Of, d.Created, d.Seq, d.Idx = string(stream), created/1e9, m.Seq, idx
 	s.dead = append(s.dead, d)
+	s.deadBytes += len(d.Payload) + letterSize
 }
 
-// maxDead bounds the letters of a span, and so their memory.
-const maxDead = 256
+// maxDead bounds the letters of a span, which are published one by one; letterSize is about what one takes beside its payload.
+const (
+	maxDead    = 256
+	letterSize = 1 << 10
+)

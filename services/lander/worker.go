@@ -171,7 +171,7 @@ func (w *worker) replay(ctx context.Context, rec Record) error {
 
 // build fetches and decodes, and offers what it has to the lander whenever that is free: big ranges when behind, small ones when live.
 func (w *worker) build(ctx context.Context, next uint64, free, ready chan *span) error {
-	msgs := make(chan bus.Msg, 64)
+	msgs := newAhead()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.fetch(ctx, next, msgs) })
 	g.Go(func() error { return w.gather(ctx, free, ready, msgs) })
@@ -179,7 +179,7 @@ func (w *worker) build(ctx context.Context, next uint64, free, ready chan *span)
 }
 
 // fetch reads the stream from next on, through every failure, without a hole and without a double.
-func (w *worker) fetch(ctx context.Context, next uint64, msgs chan<- bus.Msg) error {
+func (w *worker) fetch(ctx context.Context, next uint64, msgs *ahead) error {
 	return w.patiently(ctx, "read the stream", func() error {
 		r, err := w.deps.Bus.Read(ctx, w.stream, next)
 		if err != nil {
@@ -194,17 +194,15 @@ func (w *worker) fetch(ctx context.Context, next uint64, msgs chan<- bus.Msg) er
 			if m.Seq < next {
 				continue
 			}
-			select {
-			case msgs <- m:
-				next = m.Seq + 1
-			case <-ctx.Done():
-				return ctx.Err()
+			if err := msgs.put(ctx, m); err != nil {
+				return err
 			}
+			next = m.Seq + 1
 		}
 	})
 }
 
-func (w *worker) gather(ctx context.Context, free, ready chan *span, msgs <-chan bus.Msg) error {
+func (w *worker) gather(ctx context.Context, free, ready chan *span, msgs *ahead) error {
 	var (
 		cur    *span
 		sentAt time.Time
@@ -219,17 +217,18 @@ func (w *worker) gather(ctx context.Context, free, ready chan *span, msgs <-chan
 				return nil
 			}
 		}
-		full := cur.batch.Rows() >= w.cfg.MaxRows || cur.batch.Bytes() >= w.cfg.MaxBytes || len(cur.dead) >= maxDead
+		full := cur.full(w.cfg)
 		if !full {
 			// What is at hand goes into this range before it is offered.
 			select {
-			case m := <-msgs:
+			case m := <-msgs.msgs:
 				cur.add(w.stream, w.created, m)
+				msgs.decoded(m)
 				continue
 			default:
 			}
 		}
-		in, out, wait := msgs, ready, (<-chan time.Time)(nil)
+		in, out, wait := msgs.msgs, ready, (<-chan time.Time)(nil)
 		if full {
 			in = nil
 		}
@@ -245,6 +244,7 @@ func (w *worker) gather(ctx context.Context, free, ready chan *span, msgs <-chan
 			return nil
 		case m := <-in:
 			cur.add(w.stream, w.created, m)
+			msgs.decoded(m)
 		case out <- cur:
 			cur, sentAt = nil, time.Now()
 		case <-wait:
