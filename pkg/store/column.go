@@ -23,6 +23,8 @@ type col interface {
 	varBytes() int
 	// fill moves the column's values into dst, an empty column of this type.
 	fill(dst column.Interface, via *native) error
+	// binary appends the value of row i in ClickHouse's RowBinary format.
+	binary(dst []byte, i int) []byte
 	reset()
 }
 
@@ -340,6 +342,7 @@ type pairs struct {
 	offsets []byte
 	keys    dict
 	values  []byte // varint length and bytes, each
+	ends    []int  // where each row's values end
 }
 
 func newPairs(name string) pairs {
@@ -351,7 +354,7 @@ func (c *pairs) rowBytes() int { return 8 }
 func (c *pairs) varBytes() int { return 4*c.keys.rows() + c.keys.varBytes() + len(c.values) }
 
 func (c *pairs) reset() {
-	c.offsets, c.values = c.offsets[:0], c.values[:0]
+	c.offsets, c.values, c.ends = c.offsets[:0], c.values[:0], c.ends[:0]
 	c.keys.reset()
 }
 
@@ -362,6 +365,7 @@ func (c *pairs) add(order []string, m map[string]string) {
 		c.values = binary.AppendUvarint(c.values, uint64(len(m[k])))
 		c.values = append(c.values, m[k]...)
 	}
+	c.ends = append(c.ends, len(c.values))
 	c.offsets = binary.LittleEndian.AppendUint64(c.offsets, uint64(c.keys.rows()))
 }
 
