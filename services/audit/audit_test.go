@@ -163,7 +163,9 @@ func TestFindsWhatIsLostDoubledAndAltered(t *testing.T) {
 		t.Errorf("audit %+v: want all clean", res)
 	}
 
-	seq := func(id int) string { return strings.Trim(w.one(fmt.Sprintf("SELECT stream_seq FROM trades WHERE trade_id = '%d'", id)), "[]") }
+	seq := func(id int) string {
+		return strings.Trim(w.one(fmt.Sprintf("SELECT stream_seq FROM trades WHERE trade_id = '%d'", id)), "[]")
+	}
 	w.exec("ALTER TABLE trades DELETE WHERE trade_id = '5'" + settled)
 	w.want(w.audit(only), "published 82, landed 80, dead 1, lost 1")
 	w.exec("INSERT INTO trades SELECT * FROM trades WHERE trade_id = '30' SETTINGS insert_deduplicate = 0")
