@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/bus/bustest"
 	"github.com/hashpivot/hashpivot/pkg/chembed/chembedtest"
@@ -27,12 +29,31 @@ type world struct {
 	bus   *bus.Bus
 	store *store.Store
 	pub   *bus.Publisher
-	end   func()
 }
 
-func newWorld(t *testing.T) *world {
+// TestAudit runs all tests on one database, which each finds empty.
+func TestAudit(t *testing.T) {
+	st := storetest.Start(t)
+	for _, test := range []struct {
+		name string
+		run  func(*world)
+	}{
+		{"finds what is lost, doubled and altered", findsLostDoubledAltered},
+		{"what the stream holds no more", whatIsGone},
+		{"checksums of an older version", olderVersion},
+		{"at least", atLeast},
+		{"on a schedule", onSchedule},
+	} {
+		t.Run(test.name, func(t *testing.T) { test.run(newWorld(t, st)) })
+	}
+}
+
+func newWorld(t *testing.T, st *store.Store) *world {
 	t.Helper()
-	w := &world{t: t, store: storetest.Start(t)}
+	w := &world{t: t, store: st}
+	for _, table := range []string{"trades", "feed_events", "feed_gaps", "dead_letters", "audits", "audit_ranges"} {
+		w.exec("TRUNCATE TABLE " + table)
+	}
 	w.raw, w.bus = bustest.Start(t)
 	w.pub = w.bus.NewPublisher(bus.PublisherConfig{})
 	t.Cleanup(func() { _ = w.pub.Close(context.Background()) })
@@ -142,8 +163,8 @@ func differences(res audit.Result) string {
 const settled = " SETTINGS mutations_sync = 2"
 
 // A row that is missing, one that stands twice and one that says something else are each found, counted as what they are, and named by their sequence.
-func TestFindsWhatIsLostDoubledAndAltered(t *testing.T) {
-	w := newWorld(t)
+func findsLostDoubledAltered(w *world) {
+	t := w.t
 	w.publish(0, 60)
 	var many []market.Event
 	for i := 60; i < 80; i++ {
@@ -224,8 +245,8 @@ func TestFindsWhatIsLostDoubledAndAltered(t *testing.T) {
 }
 
 // Rows of messages that the stream holds no more are held against what an earlier audit wrote down; what no audit saw is said to be unverified.
-func TestWhatTheStreamHoldsNoMore(t *testing.T) {
-	w := newWorld(t)
+func whatIsGone(w *world) {
+	t := w.t
 	only := audit.Order{Streams: []market.Stream{market.Trades}}
 	record := audit.Order{Streams: only.Streams, Record: true, By: "test"}
 	w.publish(0, 100)
@@ -292,8 +313,8 @@ func TestWhatTheStreamHoldsNoMore(t *testing.T) {
 }
 
 // A version that writes more columns leaves checksums of fewer behind: rows are held against the columns that were summed up then.
-func TestChecksumsOfAnOlderVersion(t *testing.T) {
-	w := newWorld(t)
+func olderVersion(w *world) {
+	t := w.t
 	only := audit.Order{Streams: []market.Stream{market.Trades}}
 	w.publish(0, 30)
 	w.land()
@@ -312,5 +333,102 @@ func TestChecksumsOfAnOlderVersion(t *testing.T) {
 	w.want(res, "published 0, landed 0, aged 31, unverified 31")
 	if len(res.Damaged) != 1 {
 		t.Errorf("damaged %q", res.Damaged)
+	}
+}
+
+// Where nearly everything differs, an audit looks into some of it and says that there is at least so much.
+func atLeast(w *world) {
+	const messages = 1100 // more than are compared row by row
+	for i := range messages {
+		ev := trade(i)
+		ev.Symbol = "S" + strconv.Itoa(i) // a message of its own
+		if err := w.pub.Publish(w.t.Context(), ev); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	w.tell()
+	w.publish(5000, 1)
+	w.land()
+	w.publish(5001, 1)
+	w.land()
+	only := audit.Order{Streams: []market.Stream{market.Trades}}
+	w.want(w.audit(only), "published 1102, landed 1102")
+	w.exec("ALTER TABLE trades UPDATE price_usd = price_usd * 2 WHERE 1" + settled)
+	res := w.audit(only)
+	w.want(res, "published 1102, landed 1102, altered 1102")
+	if res.Clean() || !res.AtLeast || len(res.Differences) == 0 {
+		w.t.Errorf("audit %+v", res)
+	}
+}
+
+// The scheduled audit looks at what is new, leaves a row for each stream and the checksums, and tells its metrics.
+func onSchedule(w *world) {
+	t := w.t
+	reg := prometheus.NewRegistry()
+	deps := audit.Deps{Bus: w.bus, Store: w.store, Logger: chembedtest.Logger(t), Version: "v1"}
+	cfg := audit.DefaultConfig()
+	cfg.Every = time.Second
+	s, err := audit.NewService(cfg, deps, audit.NewMetrics(reg))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.publish(0, 30)
+	w.land()
+	w.publish(30, 1)
+	w.land()
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	wait := func(sql, want string) {
+		t.Helper()
+		end := time.Now().Add(time.Minute)
+		for got := w.one(sql); got != want; got = w.one(sql) {
+			if time.Now().After(end) {
+				t.Fatalf("%s: %s, want %s", sql, got, want)
+			}
+			time.Sleep(50 * time.Millisecond) // polling
+		}
+	}
+	// The first is a full one; then one of what is new, which settles nothing further.
+	wait("SELECT count() > 1, countIf(kind = 'full'), min(clean), any(by), any(code_version), max(settled_seq) FROM audits WHERE stream = 'TRADES'", "[[1 1 true service v1 30]]")
+	stop()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if got := w.one("SELECT count(), sum(row_count) FROM audit_ranges WHERE stream = 'TRADES'"); got != "[[1 30]]" {
+		t.Errorf("ranges %s: a range is written down once", got)
+	}
+	w.publish(31, 5)
+	w.land()
+	w.publish(36, 1)
+	w.land()
+	w.exec("ALTER TABLE trades DELETE WHERE trade_id IN ('33', '34')" + settled)
+	res, err := s.Once(t.Context(), audit.KindNew)
+	if err != nil || res.Lost != 2 {
+		t.Errorf("audit %+v, %v", res, err)
+	}
+	if got := w.one("SELECT clean, lost, doubled, exact, position(detail, 'lost') > 0, error FROM audits_now WHERE stream = 'TRADES' AND kind = 'new'"); got != "[[false 2 0 true 1 ]]" {
+		t.Errorf("audits %s", got)
+	}
+	got, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := 0
+	for _, f := range got {
+		for _, m := range f.GetMetric() {
+			labels := fmt.Sprint(m.GetLabel())
+			if f.GetName() == "hashpivot_audit_lost_events" && strings.Contains(labels, "TRADES") && strings.Contains(labels, "\"new\"") && m.GetGauge().GetValue() == 2 {
+				told++
+			}
+		}
+	}
+	if told != 1 {
+		t.Errorf("metrics %v: want two lost events of TRADES", got)
+	}
+	for _, bad := range []audit.Config{{Every: -1, Share: 1}, {Every: time.Millisecond, Share: 1}, {Every: time.Hour, FullEvery: time.Minute, Share: 1}, {Share: 0}, {Share: 2}, {Threads: -1, Share: 1}} {
+		if _, err := audit.NewService(bad, deps, nil); err == nil || !strings.HasPrefix(err.Error(), "audit.") {
+			t.Errorf("%+v: %v", bad, err)
+		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 // Beyond so many differences an audit says "at least": looking into each would take longer than anybody waits.
 const (
 	maxLooked = 256  // chunks that differ
-	maxRows   = 4096 // messages that are compared row by row
+	maxRows   = 1024 // messages that are compared row by row
 )
 
 // compare holds a chunk of the stream against the tables.

@@ -29,10 +29,22 @@ type world struct {
 	d   dead.Deps
 }
 
-func newWorld(t *testing.T) *world {
+// TestLetters runs all tests on one database, which each finds empty.
+func TestLetters(t *testing.T) {
+	st := storetest.Start(t)
+	t.Run("fix, then replay", func(t *testing.T) { fixThenReplay(newWorld(t, st)) })
+	t.Run("refused and discarded", func(t *testing.T) { refusedAndDiscarded(newWorld(t, st)) })
+}
+
+func newWorld(t *testing.T, st *store.Store) *world {
 	t.Helper()
+	for _, table := range []string{"trades", "dead_letters", "dead_marks", "audits", "audit_ranges"} {
+		if err := st.Exec(t.Context(), "TRUNCATE TABLE "+table); err != nil {
+			t.Fatal(err)
+		}
+	}
 	raw, b := bustest.Start(t)
-	w := &world{t: t, raw: raw, pub: b.NewPublisher(bus.PublisherConfig{}), d: dead.Deps{Bus: b, Store: storetest.Start(t), Logger: chembedtest.Logger(t), By: "tester@here"}}
+	w := &world{t: t, raw: raw, pub: b.NewPublisher(bus.PublisherConfig{}), d: dead.Deps{Bus: b, Store: st, Logger: chembedtest.Logger(t), By: "tester@here"}}
 	t.Cleanup(func() { _ = w.pub.Close(context.Background()) })
 	return w
 }
@@ -134,8 +146,8 @@ func (w *world) one(sql string) string {
 
 // An older version could not read a message and buried it. This one can: the letter is replayed, lands through the real lander like any other message, once however
 // often it is replayed, and the balance holds on both messages.
-func TestFixThenReplay(t *testing.T) {
-	w := newWorld(t)
+func fixThenReplay(w *world) {
+	t := w.t
 	w.tell(trade(1, "49.25"))
 	w.tell(trade(2, "49.26"), trade(3, "49.27"))
 	ctx := t.Context()
@@ -216,8 +228,8 @@ func TestFixThenReplay(t *testing.T) {
 }
 
 // What cannot be replayed honestly is refused with the reason, and stays as it is; what is discarded stays dead.
-func TestRefusedAndDiscarded(t *testing.T) {
-	w := newWorld(t)
+func refusedAndDiscarded(w *world) {
+	t := w.t
 	l := w.lander()
 	bustest.Foreign(t, w.raw, "md.v1.trade.foreign.IREN", []byte("not protobuf"))
 	bustest.Foreign(t, w.raw, "md.v1.trade.foreign.IREN", append([]byte("not protobuf"), make([]byte, 100_000)...))
