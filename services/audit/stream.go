@@ -52,7 +52,7 @@ type streamAudit struct {
 	added   int // messages that were decoded
 	exact   int // ranges of gone messages that were asked for singly
 	atLeast bool
-	busy    time.Time // since when we have not paused
+	worked  time.Duration // at decoding, since the last pause
 }
 
 // message is what the stream says of one message.
@@ -99,7 +99,7 @@ func (c *chunk) of(table int, first, last uint64) (rows, sum uint64) {
 }
 
 func (a *streamAudit) run(ctx context.Context) (err error) {
-	a.sum.started, a.busy = time.Now().UTC(), time.Now()
+	a.sum.started = time.Now().UTC()
 	a.tables = store.Tables(a.stream)
 	if a.tables == nil {
 		return fmt.Errorf("there is no such stream; the streams are %v", market.Streams())
@@ -255,7 +255,9 @@ func (a *streamAudit) read(ctx context.Context) error {
 				return err
 			}
 		}
+		began := time.Now()
 		a.add(m)
+		a.worked += time.Since(began)
 		if m.Pending == 0 {
 			break
 		}
@@ -266,7 +268,9 @@ func (a *streamAudit) read(ctx context.Context) error {
 // next compares the chunk that was read, and those before the next one of which the stream holds nothing; first 0: there is no next one.
 func (a *streamAudit) next(ctx context.Context, first uint64) error {
 	if a.cur.used {
+		began := time.Now()
 		a.flush()
+		a.worked += time.Since(began)
 		if err := a.compare(ctx, a.cur); err != nil {
 			return err
 		}
@@ -301,7 +305,7 @@ func (a *streamAudit) breathe(ctx context.Context) error {
 	if share <= 0 || share >= 1 {
 		return nil
 	}
-	worked := time.Since(a.busy)
+	worked := a.worked
 	if worked < 20*time.Millisecond {
 		return nil
 	}
@@ -310,7 +314,7 @@ func (a *streamAudit) breathe(ctx context.Context) error {
 		return ctx.Err()
 	case <-time.After(min(time.Duration(float64(worked)*(1-share)/share), 5*time.Second)):
 	}
-	a.busy = time.Now()
+	a.worked = 0
 	return nil
 }
 

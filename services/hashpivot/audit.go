@@ -155,7 +155,7 @@ type auditStatus struct {
 }
 
 func lastAudits(a *app, b *backends) ([]auditStatus, error) {
-	res, err := b.store.Query(a.ctx, "SELECT kind, min(ended), min(clean) = 1, sum(lost), sum(doubled), sum(altered), sum(unverified), countIf(error != '') FROM audits_now GROUP BY kind ORDER BY kind")
+	res, err := b.store.Query(a.ctx, "SELECT kind, min(ended), min(clean) = 1, sum(lost), sum(doubled), sum(altered), sum(unverified), countIf(error != '') FROM audits_now WHERE kind != 'since' GROUP BY kind ORDER BY kind")
 	if err != nil {
 		return nil, err
 	}
