@@ -73,8 +73,7 @@ type StreamResult struct {
 	Last    uint64 `json:"last_seq"`
 	Settled uint64 `json:"settled_seq"`
 
-	life           time.Time
-	started, ended time.Time
+	life, started time.Time
 }
 
 func (s StreamResult) clean() bool { return s.Lost == 0 && s.Doubled == 0 && s.Altered == 0 }

@@ -154,7 +154,7 @@ func (a *streamAudit) pastTable(ctx context.Context, q store.SumQuery, ranges ma
 			}
 			continue
 		}
-		if !(slices.Equal(r.Columns, q.Columns) && g.Rows == r.Rows && g.Sum == r.Sum) {
+		if !slices.Equal(r.Columns, q.Columns) || g.Rows != r.Rows || g.Sum != r.Sum {
 			// The chunk may have rows besides the range, or the range was summed up by other columns.
 			all := g.Rows
 			one, seen, err := a.exactly(ctx, r, r.First, r.Last)

@@ -74,7 +74,12 @@ func TestAuditAndDeadCommands(t *testing.T) {
 	lctx, stop := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() { done <- l.Run(lctx) }()
-	defer func() { stop(); <-done }()
+	defer func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
 	wait, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	if err := l.Drained(wait); err != nil {
