@@ -31,6 +31,7 @@ type Batch struct {
 
 	tables []blocksOf
 	rows   int
+	row8   []byte // scratch of Checksums
 }
 
 // NewBatch returns an empty batch. It belongs to no connection and may be inserted by any Store.

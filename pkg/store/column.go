@@ -23,6 +23,8 @@ type col interface {
 	// prefix appends what stands before the values in a block, pieces what the values are.
 	prefix(b *chproto.Buffer)
 	pieces(to [][]byte) [][]byte
+	// binary appends the value of row i in ClickHouse's RowBinary format.
+	binary(dst []byte, i int) []byte
 	reset()
 }
 
@@ -117,6 +119,8 @@ type text struct {
 	spec
 	buf []byte // length and bytes, each
 	n   int
+	// next is the row that binary reads next, and at where it lies.
+	next, at int
 }
 
 func newText(name string) text { return text{spec: spec{name, "String"}} }
@@ -124,7 +128,7 @@ func newText(name string) text { return text{spec: spec{name, "String"}} }
 func (c *text) rows() int                   { return c.n }
 func (c *text) size() int                   { return len(c.buf) }
 func (c *text) pieces(to [][]byte) [][]byte { return append(to, c.buf) }
-func (c *text) reset()                      { c.buf, c.n = c.buf[:0], 0 }
+func (c *text) reset()                      { c.buf, c.n, c.next, c.at = c.buf[:0], 0, 0, 0 }
 
 func (c *text) add(s string) {
 	c.buf = append(binary.AppendUvarint(c.buf, uint64(len(s))), s...)
@@ -281,7 +285,8 @@ type pairs struct {
 	spec
 	offsets []byte
 	keys    dict
-	values  []byte // length and bytes, each
+	values  []byte // varint length and bytes, each
+	ends    []int  // where each row's values end
 }
 
 func newPairs(name string) pairs {
@@ -296,7 +301,7 @@ func (c *pairs) pieces(to [][]byte) [][]byte {
 }
 
 func (c *pairs) reset() {
-	c.offsets, c.values = c.offsets[:0], c.values[:0]
+	c.offsets, c.values, c.ends = c.offsets[:0], c.values[:0], c.ends[:0]
 	c.keys.reset()
 }
 
@@ -307,6 +312,7 @@ func (c *pairs) add(order []string, m map[string]string) {
 		c.values = binary.AppendUvarint(c.values, uint64(len(m[k])))
 		c.values = append(c.values, m[k]...)
 	}
+	c.ends = append(c.ends, len(c.values))
 	c.offsets = binary.LittleEndian.AppendUint64(c.offsets, uint64(c.keys.rows()))
 }
 
