@@ -2,6 +2,7 @@ package bus_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"testing"
@@ -202,6 +203,11 @@ func TestRoster(t *testing.T) {
 	if two.Valid() {
 		t.Error("valid after it has left")
 	}
+	defer func() {
+		if err := errors.Join(one.Leave(ctx), three.Leave(ctx)); err != nil {
+			t.Error(err)
+		}
+	}()
 	list, err := one.Members(ctx)
 	if err != nil || slices.ContainsFunc(list, func(m bus.Member) bool { return m.Holder == "two" }) {
 		t.Errorf("list %v, %v after two has left", list, err)
