@@ -13,6 +13,7 @@ import (
 var peerSeed = flag.Uint64("seed", 1, "seed of the faults of landing_peer")
 
 const (
+	peerEvents = 2_000_000 // of the full stream
 	// peerAway is longer than the peer's deliveries last: ten, five seconds apart.
 	peerAway = 75 * time.Second
 	// peerPatience is for how long the peer may add nothing before it is taken to be done: its unacknowledged messages come again after 30 s.
@@ -55,7 +56,7 @@ func landingPeer(ctx context.Context, print func(figure)) (err error) {
 			c.p.kill()
 		}
 	}()
-	if _, err := s.stream.fill(ctx, newTape(), landEvents); err != nil {
+	if _, err := s.stream.fill(ctx, newTape(), peerEvents); err != nil {
 		return err
 	}
 	if err := peerSpeed(ctx, s, all, print); err != nil {
@@ -88,7 +89,7 @@ func peerSpeed(ctx context.Context, s *scene, all []*contestant, print func(figu
 		if err := c.p.start(); err != nil {
 			return err
 		}
-		for n := uint64(0); n < landEvents; {
+		for n := uint64(0); n < peerEvents; {
 			var err error
 			if n, err = s.counted(ctx, c.database); err != nil {
 				return err
@@ -99,9 +100,9 @@ func peerSpeed(ctx context.Context, s *scene, all []*contestant, print func(figu
 		}
 		took := time.Since(begin)
 		figures := [3]figure{
-			{Name: "landing_" + c.name, Value: rate(landEvents, took), Unit: "rows/s"},
-			{Name: "landing_" + c.name + "_cpu", Value: c.p.cpuSeconds() * 1e6 / landEvents, Unit: "us/row"},
-			{Name: "landing_" + c.name + "_engine_cpu", Value: (cpuSecondsOf(s.engine.PID) - engine) * 1e6 / landEvents, Unit: "us/row"},
+			{Name: "landing_" + c.name, Value: rate(peerEvents, took), Unit: "rows/s"},
+			{Name: "landing_" + c.name + "_cpu", Value: c.p.cpuSeconds() * 1e6 / peerEvents, Unit: "us/row"},
+			{Name: "landing_" + c.name + "_engine_cpu", Value: (cpuSecondsOf(s.engine.PID) - engine) * 1e6 / peerEvents, Unit: "us/row"},
 		}
 		for j, f := range figures {
 			if i > 0 {
