@@ -40,7 +40,7 @@ func landingPeer(ctx context.Context, print func(figure)) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	for _, c := range all {
-		if c.px, err = startProxy(s.engine.Native); err != nil {
+		if c.px, err = startProxy(ctx, s.engine.Native); err != nil {
 			return err
 		}
 		defer c.px.close()
@@ -86,7 +86,7 @@ func peerSpeed(ctx context.Context, s *scene, all []*contestant, print func(figu
 	for i, c := range all {
 		engine := cpuSecondsOf(s.engine.PID)
 		begin := time.Now()
-		if err := c.p.start(); err != nil {
+		if err := c.p.start(ctx); err != nil {
 			return err
 		}
 		for n := uint64(0); n < peerEvents; {
@@ -130,7 +130,7 @@ func peerStage(ctx context.Context, s *scene, all []*contestant, name string, do
 			return err
 		}
 		before = max(before, c.distinct) // ours has all
-		if err := c.p.start(); err != nil {
+		if err := c.p.start(ctx); err != nil {
 			return err
 		}
 	}
@@ -181,7 +181,7 @@ func peerFaults(ctx context.Context, s *scene, all []*contestant, print func(fig
 			}
 			both.Wait()
 			for _, c := range all {
-				if err := c.p.start(); err != nil {
+				if err := c.p.start(ctx); err != nil {
 					return err
 				}
 			}
@@ -202,7 +202,7 @@ func peerFaults(ctx context.Context, s *scene, all []*contestant, print func(fig
 			if err := pause(ctx, between(0, 2*time.Second)); err != nil {
 				return err
 			}
-			if err := s.engine.start(); err != nil {
+			if err := s.engine.start(ctx); err != nil {
 				return err
 			}
 		}
