@@ -44,6 +44,7 @@ var benchmarks = []struct {
 	{"soak", soak},
 	{"queries", queries},
 	{"cookbook", cookbook},
+	{"clickhouse", clickhouseBench},
 }
 
 func main() {

@@ -273,23 +273,6 @@ func TestQueryQueue(t *testing.T) {
 	}
 }
 
-func TestUsers(t *testing.T) {
-	srv := chembedtest.Start(t, func(c *chembed.Config) { c.Users = map[string]string{"quant": "secret"} })
-	ctx := context.Background()
-	f := func(user, password string, code int32) {
-		t.Helper()
-		err := open(t, srv, func(o *clickhouse.Options) { o.Auth = clickhouse.Auth{Username: user, Password: password} }).Ping(ctx)
-		if code == 0 && err != nil {
-			t.Errorf("%s: %v", user, err)
-		} else if code != 0 {
-			wantCode(t, err, code)
-		}
-	}
-	f("quant", "secret", 0)
-	f("quant", "wrong", 516)
-	f("default", "", 516)
-}
-
 // Six clients insert and ten query at once; the sum of it all is exact.
 func TestManyClients(t *testing.T) {
 	srv := chembedtest.Start(t)

@@ -4,6 +4,7 @@ import (
 	"compress/flate"
 	"compress/gzip"
 	"compress/zlib"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -30,6 +31,8 @@ const writeTimeout = 5 * time.Minute
 type output struct {
 	w        http.ResponseWriter
 	ctl      *http.ResponseController
+	ctx      context.Context
+	run      *engine.Run
 	encoder  io.WriteCloser // over the response, or nil
 	held     []byte
 	sent     bool
@@ -42,7 +45,7 @@ type output struct {
 const maxHeld = 64 << 20
 
 func (q *query) newOutput() (*output, error) {
-	o := &output{w: q.w, ctl: http.NewResponseController(q.w), limit: holdBack}
+	o := &output{w: q.w, ctl: http.NewResponseController(q.w), ctx: q.r.Context(), run: q.run, limit: holdBack}
 	if truth(q.params.Get("wait_end_of_query")) {
 		o.limit = maxHeld
 	}
@@ -73,7 +76,12 @@ type rawWriter struct{ o *output }
 
 func (r rawWriter) Write(p []byte) (int, error) {
 	_ = r.o.ctl.SetWriteDeadline(time.Now().Add(writeTimeout))
-	return r.o.w.Write(p)
+	n := 0
+	err := r.o.run.Unhurried(r.o.ctx, func() (err error) {
+		n, err = r.o.w.Write(p)
+		return err
+	})
+	return n, err
 }
 
 func (o *output) Write(p []byte) (int, error) {

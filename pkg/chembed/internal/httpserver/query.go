@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashpivot/hashpivot/pkg/chembed/internal/access"
 	"github.com/hashpivot/hashpivot/pkg/chembed/internal/engine"
 	"github.com/hashpivot/hashpivot/pkg/chembed/internal/native"
 	"github.com/hashpivot/hashpivot/pkg/chembed/internal/sqltext"
@@ -27,6 +28,8 @@ type query struct {
 	r      *http.Request
 	params url.Values
 
+	account *access.Account
+	run     *engine.Run
 	out     *output
 	started time.Time
 }
@@ -39,25 +42,27 @@ var reserved = map[string]bool{
 	"wait_end_of_query": true, "role": true, "close_session": true, "param": true,
 }
 
-func (q *query) run() error {
+func (q *query) answer() (err error) {
 	q.started = time.Now()
 	h := q.w.Header()
 	id := q.params.Get("query_id")
 	if id == "" {
-		id = newID()
+		id = engine.NewQueryID()
 	}
 	h.Set("X-ClickHouse-Query-Id", id)
-	h.Set(exceptionTagHeader, newID()[:8]+newID()[:8])
+	h.Set(exceptionTagHeader, engine.NewQueryID()[:8]+engine.NewQueryID()[:8])
 	h.Set("X-ClickHouse-Server-Display-Name", "hashpivot")
 	h.Set("X-ClickHouse-Timezone", q.srv.cfg.Engine.Timezone)
 	if tz := q.params.Get("session_timezone"); tz != "" {
 		h.Set("X-ClickHouse-Timezone", tz)
 	}
-	if err := q.srv.authenticate(q.r, q.params); err != nil {
+	if q.account, err = q.srv.authenticate(q.r, q.params); err != nil {
 		return err
 	}
+	var tables []external
 	if strings.HasPrefix(q.r.Header.Get("Content-Type"), "multipart/form-data") {
-		if err := q.readForm(); err != nil {
+		defer q.dropForm()
+		if tables, err = q.readForm(); err != nil {
 			return err
 		}
 	}
@@ -80,12 +85,11 @@ func (q *query) run() error {
 	if err != nil {
 		return err
 	}
-	ctx := q.r.Context()
-	if err := q.srv.cfg.Engine.Acquire(ctx); err != nil {
-		return err
+	if role := q.params.Get("role"); role != "" {
+		return engine.NewError(511, "UNKNOWN_ROLE", "There is no role `%s`: an embedded ClickHouse has no roles", role)
 	}
-	defer q.srv.cfg.Engine.Release()
-	sess, release, err := q.srv.session(q.params)
+	ctx := q.r.Context()
+	sess, release, err := q.srv.session(q.account, q.params)
 	if err != nil {
 		return err
 	}
@@ -94,14 +98,24 @@ func (q *query) run() error {
 	if v := q.params.Get("database"); v != "" {
 		database = v
 	}
-	if database != "" || q.params.Get("session_id") == "" {
-		if err := sess.Use(database); err != nil {
+	if database == "" && q.params.Get("session_id") == "" {
+		if err := sess.UseAs(q.account, ""); err != nil {
 			return err
 		}
 	}
-	if err := sess.Prepare(settings); err != nil {
+	for _, t := range tables {
+		if err := t.load(sess); err != nil {
+			sess.DropExternal()
+			return err
+		}
+	}
+	q.run, err = sess.Begin(ctx, engine.Query{
+		ID: id, Account: q.account, Remote: q.r.RemoteAddr, Agent: q.r.UserAgent(), HTTP: true, Statement: st, SQL: sql, Settings: settings, Database: database,
+	})
+	if err != nil {
 		return err
 	}
+	defer func() { q.run.End(err) }()
 	// A GET changes nothing: links are followed by machines.
 	if (q.r.Method == http.MethodGet || q.r.Method == http.MethodHead) && sess.Changes(st) {
 		return engine.NewError(engine.CodeReadOnly, "READONLY", "Cannot execute query in readonly mode: send what changes something by POST")
@@ -109,25 +123,7 @@ func (q *query) run() error {
 	if st.Kind == sqltext.KindInsert {
 		return q.insert(sess, st, io.MultiReader(strings.NewReader(st.InlineData(sql)), data), params)
 	}
-	return q.selectRows(ctx, sess, st, params)
-}
-
-// readForm takes the fields of a multipart form as parameters. External tables in
-// it are not supported.
-func (q *query) readForm() error {
-	if err := q.r.ParseMultipartForm(1 << 20); err != nil {
-		return engine.NewError(engine.CodeBadArguments, "BAD_ARGUMENTS", "Cannot read the multipart form: %v", err)
-	}
-	defer func() { _ = q.r.MultipartForm.RemoveAll() }()
-	if len(q.r.MultipartForm.File) > 0 {
-		return engine.NewError(engine.CodeNotImplemented, "NOT_IMPLEMENTED",
-			"External tables are not supported here: use a temporary table in a session, or a literal list")
-	}
-	for k, v := range q.r.MultipartForm.Value {
-		q.params[k] = v
-	}
-	q.r.Body = http.NoBody
-	return nil
+	return q.selectRows(ctx, sess, q.run.Statement, params)
 }
 
 // body is the request's, decompressed.

@@ -17,11 +17,14 @@ import (
 // connection; what is wrong with the query goes to the client as an exception.
 func (c *conn) query(q native.Query) error {
 	c.compression = q.Compression
-	external, err := c.skipExternal()
+	refused, err := c.external()
 	if err != nil {
+		c.session.DropExternal()
 		return c.protocolError(err)
 	}
-	err = c.run(q, external)
+	if err = refused; err == nil {
+		err = c.execute(q)
+	}
 	c.frameIn.Shrink()
 	var fatal fatalError
 	switch {
@@ -40,11 +43,7 @@ type fatalError struct{ err error }
 func (e fatalError) Error() string { return e.err.Error() }
 func (e fatalError) Unwrap() error { return e.err }
 
-func (c *conn) run(q native.Query, external bool) error {
-	if external {
-		return engine.NewError(engine.CodeNotImplemented, "NOT_IMPLEMENTED",
-			"External tables are not supported here: use a temporary table, or a literal list")
-	}
+func (c *conn) execute(q native.Query) (err error) {
 	st := sqltext.Parse(q.Body)
 	if st.Kind != sqltext.KindInsert {
 		if err := engine.CheckSingle(st); err != nil {
@@ -53,11 +52,6 @@ func (c *conn) run(q native.Query, external bool) error {
 	}
 	ctx, cancel := context.WithCancel(c.srv.ctx)
 	defer cancel()
-	if err := c.srv.cfg.Engine.Acquire(ctx); err != nil {
-		return err
-	}
-	defer c.srv.cfg.Engine.Release()
-
 	settings := make([]engine.Setting, 0, len(q.Settings))
 	c.frames.SetMethod(native.MethodLZ4)
 	for _, s := range q.Settings {
@@ -66,9 +60,18 @@ func (c *conn) run(q native.Query, external bool) error {
 		}
 		settings = append(settings, engine.Setting{Name: s.Name, Value: s.Value, Important: s.Flags&native.SettingImportant != 0})
 	}
-	if err := c.session.Prepare(settings); err != nil {
+	run, err := c.session.Begin(ctx, engine.Query{
+		ID: q.ID, Account: c.account, Remote: c.nc.RemoteAddr().String(), Agent: c.agent, Statement: st, SQL: q.Body, Settings: settings,
+	})
+	if err != nil {
 		return err
 	}
+	c.run = run
+	defer func() {
+		c.run = nil
+		run.End(err)
+	}()
+	st = run.Statement
 	params := make([]engine.Param, 0, len(q.Params))
 	for _, p := range q.Params {
 		params = append(params, engine.Param{Name: p.Name, Value: native.Unquote(p.Value)})
@@ -105,7 +108,7 @@ func (c *conn) selectBlocks(ctx context.Context, cancel context.CancelFunc, st s
 		defer c.wmu.Unlock()
 		told.Add(delta)
 		c.progressLocked(delta, start)
-		b, err := c.blockLocked(block)
+		b, err := c.blockLocked(ctx, block)
 		rows += b.Rows
 		blocks++
 		bytes += uint64(len(block))
@@ -185,7 +188,7 @@ func (c *conn) progressLocked(s engine.Stats, start time.Time) {
 }
 
 // blockLocked sends one of the engine's blocks.
-func (c *conn) blockLocked(block []byte) (native.Block, error) {
+func (c *conn) blockLocked(ctx context.Context, block []byte) (native.Block, error) {
 	_ = c.nc.SetWriteDeadline(time.Now().Add(packetTimeout))
 	c.w.Uvarint(native.ServerData)
 	c.w.Str("")
@@ -194,13 +197,17 @@ func (c *conn) blockLocked(block []byte) (native.Block, error) {
 	if c.compression {
 		sink = func(b []byte) error { _, err := c.frames.Write(b); return err }
 	}
-	b, err := c.walkOut.Walk(&src, sink, native.OutOptions(c.rev))
-	if err == nil && c.compression {
-		err = c.frames.Flush()
-	}
-	if err == nil {
-		err = c.w.Flush()
-	}
+	var b native.Block
+	err := c.run.Unhurried(ctx, func() (err error) {
+		b, err = c.walkOut.Walk(&src, sink, native.OutOptions(c.rev))
+		if err == nil && c.compression {
+			err = c.frames.Flush()
+		}
+		if err == nil {
+			err = c.w.Flush()
+		}
+		return err
+	})
 	c.lastOut = time.Now()
 	if errors.Is(err, native.ErrUnsupported) || errors.Is(err, native.ErrMalformed) {
 		// The packet is half out: the client cannot be kept.
@@ -278,26 +285,84 @@ func (c *conn) skipData() (native.Block, error) {
 	return c.walkIn.Walk(c.source(), func([]byte) error { return nil }, native.InOptions(c.rev))
 }
 
-// skipExternal passes the external tables behind a query, up to the empty block
-// that ends them, and says whether there was one.
-func (c *conn) skipExternal() (bool, error) {
-	found := false
+// external stores the external tables behind a query, up to the empty block that ends them. refused is what was wrong with them; err is what was wrong with
+// the bytes, after which the connection is out of step.
+func (c *conn) external() (refused, err error) {
+	var feed *engine.Feed
+	open := ""
+	finish := func() {
+		if feed == nil {
+			return
+		}
+		if _, err := feed.Commit(); err != nil && refused == nil {
+			refused = err
+		}
+		feed = nil
+	}
+	defer func() {
+		if feed != nil {
+			feed.Abort()
+		}
+		if refused != nil {
+			c.session.DropExternal()
+		}
+	}()
 	for {
 		packet, err := c.r.Uvarint()
 		if err != nil {
-			return found, err
+			return refused, err
 		}
 		if packet != native.ClientData {
-			return found, engine.NewError(engine.CodeUnexpected, "UNEXPECTED_PACKET_FROM_CLIENT",
+			return refused, engine.NewError(engine.CodeUnexpected, "UNEXPECTED_PACKET_FROM_CLIENT",
 				"Unexpected packet %d from client, data was expected", packet)
 		}
-		b, err := c.skipData()
+		name, err := c.r.TableName()
 		if err != nil {
-			return found, err
+			return refused, err
+		}
+		// The columns are known only behind the block, and the table is made of them.
+		var block []byte
+		options := native.InOptions(c.rev)
+		options.Describe = true
+		b, err := c.walkIn.Walk(c.source(), func(p []byte) error {
+			if len(block)+len(p) > maxExternalBlock {
+				return engine.NewError(engine.CodeBadArguments, "BAD_ARGUMENTS", "A block of the external table %s is larger than %d bytes: send smaller blocks", name, maxExternalBlock)
+			}
+			if refused == nil {
+				block = append(block, p...)
+			}
+			return nil
+		}, options)
+		if err != nil {
+			return refused, err
 		}
 		if b.Columns == 0 {
-			return found, nil
+			finish()
+			return refused, nil
 		}
-		found = true
+		if refused != nil {
+			continue // to stay in step with the client
+		}
+		if feed == nil || open != name {
+			finish()
+			columns := make([]engine.Column, b.Columns)
+			for i := range columns {
+				columns[i] = engine.Column{Name: b.Names[i], Type: b.Types[i]}
+			}
+			open = name
+			if feed, refused = c.session.External(name, columns, "Native"); refused != nil {
+				feed = nil
+				continue
+			}
+		}
+		if !feed.Append(block) {
+			finish()
+			if refused == nil {
+				refused = engine.NewError(engine.CodeIncorrectData, "INCORRECT_DATA", "The engine does not take the external table %s", name)
+			}
+		}
 	}
 }
+
+// maxExternalBlock bounds what a block of an external table makes us hold.
+const maxExternalBlock = 64 << 20
