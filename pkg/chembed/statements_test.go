@@ -3,6 +3,8 @@ package chembed_test
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"math"
 	"mime/multipart"
 	"net/http"
 	"net/url"
@@ -179,5 +181,46 @@ func TestAdvice(t *testing.T) {
 		if ex.Code != want.code || !strings.Contains(ex.Message, want.text) {
 			t.Errorf("%s: %d %s; want %d with %q", sql, ex.Code, ex.Message, want.code, want.text)
 		}
+	}
+}
+
+// Totals and extremes come as packets of their own, whatever they hold.
+func TestTotals(t *testing.T) {
+	conn := open(t, chembedtest.Shared(t))
+	ctx := context.Background()
+	rows, err := conn.Query(ctx, `SELECT number % 3 AS k, count() AS n, groupArray((number, 'it\'s\t' || toString(number))) AS g, sum(number) / 0 AS inf,
+		toNullable(k) AS nk FROM numbers(10) GROUP BY k WITH TOTALS ORDER BY k`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var k uint8
+	var n uint64
+	var g [][]any
+	var inf float64
+	var nk *uint8
+	count := 0
+	for ; rows.Next(); count++ {
+		if err := rows.Scan(&k, &n, &g, &inf, &nk); err != nil {
+			t.Fatal(err)
+		}
+		if int(k) != count || len(g) != int(n) || g[0][1] != fmt.Sprintf("it's\t%d", k) || *nk != k {
+			t.Errorf("row %d: %d %d %v %v", count, k, n, g, nk)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
+	}
+	if err := rows.Totals(&k, &n, &g, &inf, &nk); err != nil {
+		t.Fatal(err)
+	}
+	if count != 3 || k != 0 || n != 10 || len(g) != 10 || !math.IsInf(inf, 1) {
+		t.Errorf("%d rows, totals %d %d %v %v", count, k, n, g, inf)
+	}
+	// As wide as it gets: the result is held as a whole, and says so when it is too large.
+	err = conn.Exec(ctx, "SELECT number, repeat('x', 10000) FROM numbers(10000) GROUP BY number WITH TOTALS")
+	wantCode(t, err, 396)
+	if err := conn.Ping(ctx); err != nil {
+		t.Error(err)
 	}
 }

@@ -47,27 +47,29 @@ def insert():
 
 
 def every_type():
-    def roundtrip(name, sql, value):
-        c.execute("DROP TABLE IF EXISTS py_dt")
-        kind = "Array(Tuple(a UInt8, b String))" if name.startswith("Nested") else name
-        c.execute(f"CREATE TABLE py_dt (v {kind}) ENGINE = Memory")
-        c.execute("INSERT INTO py_dt VALUES", [(value,)])
-        expect(c.execute("SELECT v FROM py_dt")[0][0], value)
+    t = client(send_receive_timeout=5)
 
-    def select(sql):
+    def fresh(fn, *args):
         try:
-            return c.execute(sql)[0][0]
+            return fn(*args)
         except Exception:
-            c.disconnect()
+            t.disconnect()  # what it did not understand is still under way
             raise
 
-    return types(select, roundtrip)
+    def roundtrip(name, sql, value):
+        t.execute("DROP TABLE IF EXISTS py_dt")
+        kind = "Array(Tuple(a UInt8, b String))" if name.startswith("Nested") else name
+        t.execute(f"CREATE TABLE py_dt (v {kind}) ENGINE = Memory")
+        t.execute("INSERT INTO py_dt VALUES", [(value,)])
+        expect(t.execute("SELECT v FROM py_dt")[0][0], value)
+
+    return types(lambda sql: fresh(lambda: t.execute(sql)[0][0]), lambda *args: fresh(roundtrip, *args))
 
 
 def parameters():
-    s = client(settings={"allow_experimental_analyzer": 1})
+    s = client()
     expect(s.execute("SELECT %(n)s + 1, %(s)s", {"n": 41, "s": "it's"}), [(42, "it's")])
-    server = client(server_side_params=True)
+    server = client(settings={"server_side_params": True})
     expect(server.execute("SELECT {n:UInt32} + 1, {s:String}", {"n": 41, "s": "it's"}), [(42, "it's")])
     return "client-side and server-side"
 

@@ -72,8 +72,8 @@ type Engine struct {
 	ids   atomic.Uint64
 	reg   registry
 
-	// defaults are the values of all settings where no client changed them.
-	defaults map[string]string
+	// defaults are the values of all settings where no client changed them, types what they hold.
+	defaults, types map[string]string
 	// reaching are the table functions that reach out of the engine's own tables.
 	reaching map[string]bool
 

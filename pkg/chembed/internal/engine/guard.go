@@ -43,6 +43,9 @@ func (e *Engine) learn() error {
 		return fmt.Errorf("read the engine's settings: %w", err)
 	}
 	e.defaults = rows
+	if e.types, err = e.pairs("SELECT name, type FROM system.settings"); err != nil {
+		return fmt.Errorf("read the engine's settings: %w", err)
+	}
 	functions, err := e.pairs("SELECT lower(name), '' FROM system.table_functions")
 	if err != nil {
 		return fmt.Errorf("read the engine's table functions: %w", err)
@@ -58,6 +61,9 @@ func (e *Engine) learn() error {
 	}
 	return nil
 }
+
+// SettingType is the type of a setting's value, such as UInt64; empty for what is none.
+func (e *Engine) SettingType(name string) string { return e.types[name] }
 
 // pairs runs a query of two text columns.
 func (e *Engine) pairs(sql string) (map[string]string, error) {

@@ -347,7 +347,7 @@ func FuzzPackets(f *testing.F) {
 			return
 		}
 		for {
-			q, err := r.Query(rev)
+			q, err := r.Query(rev, func(name string) string { return map[byte]string{'u': "UInt64", 'i': "Int64", 's': "String"}[name[0]] })
 			if err != nil {
 				return
 			}

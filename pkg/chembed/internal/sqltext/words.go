@@ -164,3 +164,13 @@ func CutName(s string) (name, rest string, ok bool) {
 	}
 	return name, rest, rest != ""
 }
+
+// HasTotals says whether a text has WITH TOTALS somewhere.
+func HasTotals(sql string) bool {
+	for _, w := range Words(sql) {
+		if w.Is("TOTALS") && w.Before == "WITH" {
+			return true
+		}
+	}
+	return false
+}

@@ -106,7 +106,9 @@ func (c *conn) insertInline(st sqltext.Statement, data string, params []engine.P
 func (c *conn) insertEnd(stats engine.Stats, start time.Time) error {
 	err := c.send(func() {
 		c.w.InsertEvents(c.rev)
-		c.progressLocked(stats, start)
+		if native.WriteInfo(c.rev) {
+			c.progressLocked(stats, start)
+		}
 		c.w.Uvarint(native.ServerEndOfStream)
 	})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/chembed/internal/engine"
@@ -54,9 +55,13 @@ func (c *conn) execute(q native.Query) (err error) {
 	defer cancel()
 	settings := make([]engine.Setting, 0, len(q.Settings))
 	c.frames.SetMethod(native.MethodLZ4)
+	c.extremes = false
 	for _, s := range q.Settings {
 		if s.Name == "network_compression_method" && strings.EqualFold(s.Value, "ZSTD") {
 			c.frames.SetMethod(native.MethodZSTD)
+		}
+		if s.Name == "extremes" {
+			c.extremes = s.Value == "1" || strings.EqualFold(s.Value, "true")
 		}
 		settings = append(settings, engine.Setting{Name: s.Name, Value: s.Value, Important: s.Flags&native.SettingImportant != 0})
 	}
@@ -80,41 +85,69 @@ func (c *conn) execute(q native.Query) (err error) {
 		if inline := st.InlineData(q.Body); inline != "" {
 			return c.insertInline(st, inline, params)
 		}
-		if strings.EqualFold(st.Insert.Format, "Native") || strings.EqualFold(st.Insert.Format, "Values") {
-			return c.insert(st, params)
-		}
-		return engine.NewError(engine.CodeNotImplemented, "NOT_IMPLEMENTED",
-			"INSERT with FORMAT %s and no data: over the native protocol data comes in Native blocks", st.Insert.Format)
+		// Whatever format the client reads its own input in, what it sends are blocks.
+		return c.insert(st, params)
 	}
 	return c.selectBlocks(ctx, cancel, st, params)
+}
+
+// blocks come from the engine's stream, or, where there are totals or extremes, from what takes their result apart.
+func (c *conn) blocks(ctx context.Context, st sqltext.Statement, params []engine.Param, sink func(packet uint64, block []byte, delta engine.Stats) error) (engine.Stats, error) {
+	if st.Kind != sqltext.KindQuery || !c.extremes && !sqltext.HasTotals(st.Text) {
+		return c.session.Blocks(ctx, st, params, func(block []byte, delta engine.Stats) error { return sink(native.ServerData, block, delta) })
+	}
+	packets := map[engine.Part]uint64{engine.PartData: native.ServerData, engine.PartTotals: native.ServerTotals, engine.PartExtremes: native.ServerExtremes}
+	return c.session.Totals(ctx, st, params, func(part engine.Part, block []byte) error { return sink(packets[part], block, engine.Stats{}) })
 }
 
 // selectBlocks answers with blocks, progress and the end of stream.
 func (c *conn) selectBlocks(ctx context.Context, cancel context.CancelFunc, st sqltext.Statement, params []engine.Param) error {
 	start := time.Now()
-	stop := c.attend(cancel)
+	var cancelled atomic.Bool
+	stop := c.attend(func(asked bool) {
+		cancelled.Store(asked)
+		cancel()
+	})
 	var rows, blocks, bytes uint64
 	var told engine.Stats
-	stats, err := c.session.Blocks(ctx, st, params, func(block []byte, delta engine.Stats) error {
+	stats, err := c.blocks(ctx, st, params, func(packet uint64, block []byte, delta engine.Stats) error {
 		if blocks == 0 {
 			// What cannot be walked must end in an exception, not in half a
 			// packet. The later blocks have the first one's types.
 			src := native.Bytes(block)
-			if _, err := c.walkOut.Walk(&src, func([]byte) error { return nil }, native.Options{}); err != nil {
+			b, err := c.walkOut.Walk(&src, func([]byte) error { return nil }, native.Options{Describe: true})
+			if err != nil {
 				return dataError(err)
+			}
+			// Clients learn the columns from a block without rows before the first one.
+			if err := c.send(func() { err = c.headerLocked(b.Names, b.Types) }); err != nil {
+				return fatalError{err}
+			}
+			if err != nil {
+				return fatalError{err}
 			}
 		}
 		c.wmu.Lock()
 		defer c.wmu.Unlock()
 		told.Add(delta)
 		c.progressLocked(delta, start)
-		b, err := c.blockLocked(ctx, block)
+		b, err := c.blockLocked(ctx, packet, block)
+		if packet != native.ServerData {
+			return err
+		}
 		rows += b.Rows
 		blocks++
 		bytes += uint64(len(block))
 		return err
 	})
 	stop()
+	if cancelled.Load() && ctx.Err() != nil && !isNetwork(err) && c.srv.ctx.Err() == nil {
+		// Who sends Cancel reads on up to the end of the stream.
+		if err := c.send(func() { c.w.Uvarint(native.ServerEndOfStream) }); err != nil {
+			return fatalError{err}
+		}
+		return nil
+	}
 	if err == nil && blocks == 0 && st.Kind == sqltext.KindQuery {
 		err = c.emptyHeader(st, params)
 	}
@@ -158,26 +191,29 @@ func (c *conn) header(cols []engine.Column) error {
 	for i, col := range cols {
 		names[i], types[i] = col.Name, col.Type
 	}
-	block := native.HeaderBlock(names, types, c.rev)
 	var err error
-	sendErr := c.send(func() {
-		c.w.Uvarint(native.ServerData)
-		c.w.Str("")
-		if !c.compression {
-			_, _ = c.w.Write(block)
-			return
-		}
-		if _, err = c.frames.Write(block); err == nil {
-			err = c.frames.Flush()
-		}
-	})
+	if sendErr := c.send(func() { err = c.headerLocked(names, types) }); sendErr != nil {
+		return fatalError{sendErr}
+	}
 	if err != nil {
 		return fatalError{err}
 	}
-	if sendErr != nil {
-		return fatalError{sendErr}
-	}
 	return nil
+}
+
+// headerLocked sends a block of columns without rows.
+func (c *conn) headerLocked(names, types []string) error {
+	block := native.HeaderBlock(names, types, c.rev)
+	c.w.Uvarint(native.ServerData)
+	c.w.Str("")
+	if !c.compression {
+		_, err := c.w.Write(block)
+		return err
+	}
+	if _, err := c.frames.Write(block); err != nil {
+		return err
+	}
+	return c.frames.Flush()
 }
 
 func (c *conn) progressLocked(s engine.Stats, start time.Time) {
@@ -188,9 +224,9 @@ func (c *conn) progressLocked(s engine.Stats, start time.Time) {
 }
 
 // blockLocked sends one of the engine's blocks.
-func (c *conn) blockLocked(ctx context.Context, block []byte) (native.Block, error) {
+func (c *conn) blockLocked(ctx context.Context, packet uint64, block []byte) (native.Block, error) {
 	_ = c.nc.SetWriteDeadline(time.Now().Add(packetTimeout))
-	c.w.Uvarint(native.ServerData)
+	c.w.Uvarint(packet)
 	c.w.Str("")
 	src := native.Bytes(block)
 	sink := func(b []byte) error { _, err := c.w.Write(b); return err }
@@ -219,7 +255,7 @@ func (c *conn) blockLocked(ctx context.Context, block []byte) (native.Block, err
 // attend watches over a running query: it cancels it when the client says so or
 // goes away, and sends a sign of life when there is nothing else to send. stop
 // ends both and waits.
-func (c *conn) attend(cancel context.CancelFunc) (stop func()) {
+func (c *conn) attend(cancel func(asked bool)) (stop func()) {
 	_ = c.nc.SetReadDeadline(time.Time{})
 	listened := make(chan struct{})
 	go func() {
@@ -227,13 +263,13 @@ func (c *conn) attend(cancel context.CancelFunc) (stop func()) {
 		b, err := c.r.Peek(1)
 		if err != nil {
 			if !errors.Is(err, os.ErrDeadlineExceeded) {
-				cancel()
+				cancel(false)
 			}
 			return
 		}
 		if b[0] == native.ClientCancel {
 			_, _ = c.r.Discard(1)
-			cancel()
+			cancel(true)
 		}
 	}()
 	done := make(chan struct{})
@@ -254,7 +290,7 @@ func (c *conn) attend(cancel context.CancelFunc) (stop func()) {
 			}
 			if time.Since(c.lastOut) >= heartbeat {
 				if err := c.sendLocked(func() { c.progressLocked(engine.Stats{}, start) }); err != nil {
-					cancel()
+					cancel(false)
 				}
 			}
 			c.wmu.Unlock()

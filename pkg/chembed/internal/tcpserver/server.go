@@ -158,6 +158,7 @@ type conn struct {
 	lastOut time.Time
 
 	compression bool
+	extremes    bool // are asked for
 	frames      *native.FrameWriter
 	frameIn     *native.FrameReader
 	plainIn     *native.PlainReader
@@ -247,7 +248,7 @@ func (c *conn) hello(full bool) error {
 	switch {
 	case h.Revision < native.MinRevision:
 		return c.refuse(engine.NewError(engine.CodeBadArguments, "BAD_ARGUMENTS",
-			"Client protocol revision %d is too old: at least %d is needed (ClickHouse 20.1)", h.Revision, native.MinRevision))
+			"Client protocol revision %d is too old: at least %d is needed (ClickHouse 18.x)", h.Revision, native.MinRevision))
 	case full:
 		return c.refuse(engine.NewError(engine.CodeTooMany, "TOO_MANY_SIMULTANEOUS_QUERIES",
 			"Too many connections: %d are open", c.srv.cfg.MaxConnections))
@@ -308,7 +309,7 @@ func (c *conn) packet() error {
 				_ = c.nc.Close()
 			}
 		}()
-		q, err := c.r.Query(c.rev)
+		q, err := c.r.Query(c.rev, c.srv.cfg.Engine.SettingType)
 		if err != nil {
 			return c.protocolError(err)
 		}
