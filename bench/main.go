@@ -45,6 +45,7 @@ var benchmarks = []struct {
 	{"queries", queries},
 	{"cookbook", cookbook},
 	{"clickhouse", clickhouseBench},
+	{"clickhouse_soak", clickhouseSoak},
 }
 
 func main() {
