@@ -61,10 +61,10 @@ func (q *query) answer() (err error) {
 	}
 	var tables []external
 	if strings.HasPrefix(q.r.Header.Get("Content-Type"), "multipart/form-data") {
-		defer q.dropForm()
 		if tables, err = q.readForm(); err != nil {
 			return err
 		}
+		defer closeTables(tables)
 	}
 	body, err := q.body()
 	if err != nil {
