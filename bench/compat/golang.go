@@ -147,7 +147,7 @@ func (t *trial) goClient(ctx context.Context, name string, p clickhouse.Protocol
 		if err != nil {
 			return "", err
 		}
-		defer s.Close()
+		defer func() { _ = s.Close() }()
 		if err := s.Exec(ctx, "CREATE TEMPORARY TABLE tmp AS SELECT 5 AS five"); err != nil {
 			return "", err
 		}
@@ -187,7 +187,7 @@ func (t *trial) goClient(ctx context.Context, name string, p clickhouse.Protocol
 				return "", fmt.Errorf("%s: %w", m, err)
 			}
 		}
-		return fmt.Sprint(methods), nil
+		return "", nil
 	})
 	t.cell(name, "external tables", func() (string, error) {
 		tab, err := ext.NewTable("ids", ext.Column("id", "UInt8"))

@@ -3,6 +3,7 @@ package chembed_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"mime/multipart"
@@ -173,7 +174,7 @@ func TestAdvice(t *testing.T) {
 		"CREATE TABLE n (a UInt8) ENGINE = NATS SETTINGS nats_url = 'x', nats_subjects = 'y', nats_format = 'CSV'": {56, "lander"},
 	} {
 		err := conn.Exec(ctx, sql)
-		ex, ok := err.(*clickhouse.Exception)
+		ex, ok := errors.AsType[*clickhouse.Exception](err)
 		if !ok {
 			t.Errorf("%s: %v", sql, err)
 			continue
@@ -222,5 +223,17 @@ func TestTotals(t *testing.T) {
 	wantCode(t, err, 396)
 	if err := conn.Ping(ctx); err != nil {
 		t.Error(err)
+	}
+}
+
+// Progress is told in headers where a client asks for it.
+func TestHTTPProgress(t *testing.T) {
+	srv := chembedtest.Shared(t)
+	v := url.Values{"query": {"SELECT sum(sleepEachRow(0.01)) FROM numbers(50) SETTINGS max_block_size = 10, max_threads = 1"},
+		"send_progress_in_http_headers": {"1"}, "http_headers_progress_interval_ms": {"20"}}
+	resp, body := do(t, srv, httpClient(t), request{params: v})
+	lines := resp.Header.Values("X-ClickHouse-Progress")
+	if resp.StatusCode != http.StatusOK || len(lines) == 0 || !strings.Contains(lines[len(lines)-1], `"total_rows_to_read":"50"`) {
+		t.Errorf("status %d, %s, progress %v", resp.StatusCode, body, lines)
 	}
 }

@@ -87,7 +87,7 @@ func (q *query) readForm() (tables []external, err error) {
 	left := maxQueryText // of all fields together
 	for {
 		part, err := form.NextPart()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/andybalholm/brotli"
@@ -38,6 +40,9 @@ type output struct {
 	sent     bool
 	encoding string
 	limit    int
+
+	progressMu sync.Mutex
+	progress   []string // headers, as they were collected
 }
 
 // maxHeld bounds what wait_end_of_query keeps in memory; a longer result is
@@ -110,6 +115,11 @@ func (o *output) start() error {
 	if o.encoding != "" {
 		o.w.Header().Set("Content-Encoding", o.encoding)
 	}
+	o.progressMu.Lock()
+	for _, p := range o.progress {
+		o.w.Header().Add("X-ClickHouse-Progress", p)
+	}
+	o.progressMu.Unlock()
 	o.w.WriteHeader(http.StatusOK)
 	held := o.held
 	o.held = nil
@@ -118,6 +128,36 @@ func (o *output) start() error {
 	}
 	_, err := o.write(held)
 	return err
+}
+
+// maxProgress bounds the headers of progress.
+const maxProgress = 100
+
+// collectProgress asks the engine at intervals how far the query is. net/http sends headers once: they go out together, before the first byte of the
+// result, where a server sends each as it comes.
+func (o *output) collectProgress(sess *engine.Session, interval string, started time.Time) (stop func()) {
+	every := 100 * time.Millisecond
+	if ms, err := strconv.Atoi(interval); err == nil && ms > 0 {
+		every = max(time.Duration(ms)*time.Millisecond, 10*time.Millisecond)
+	}
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for range maxProgress {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			stats, total := sess.Progress()
+			o.progressMu.Lock()
+			o.progress = append(o.progress, summary(stats, total, time.Since(started)))
+			o.progressMu.Unlock()
+		}
+	}()
+	return func() { close(done); <-ended }
 }
 
 // summary sets the header, if headers have not gone yet.

@@ -247,6 +247,10 @@ func (q *query) selectRows(ctx context.Context, sess *engine.Session, st sqltext
 		return err
 	}
 	q.out = out
+	if truth(q.params.Get("send_progress_in_http_headers")) {
+		stop := out.collectProgress(sess, q.params.Get("http_headers_progress_interval_ms"), q.started)
+		defer stop()
+	}
 	var stats engine.Stats
 	if format == "Native" {
 		stats, err = q.nativeRows(ctx, sess, st, params)
@@ -256,7 +260,7 @@ func (q *query) selectRows(ctx context.Context, sess *engine.Session, st sqltext
 	if err != nil {
 		return err
 	}
-	out.summary(summary(stats, time.Since(q.started)))
+	out.summary(summary(stats, stats.ReadRows, time.Since(q.started)))
 	return out.Close()
 }
 
@@ -340,7 +344,7 @@ func (q *query) insert(sess *engine.Session, st sqltext.Statement, data io.Reade
 	if err != nil {
 		return err
 	}
-	q.w.Header().Set("X-ClickHouse-Summary", summary(stats, time.Since(q.started)))
+	q.w.Header().Set("X-ClickHouse-Summary", summary(stats, stats.ReadRows, time.Since(q.started)))
 	q.w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
 	q.w.WriteHeader(http.StatusOK)
 	return nil
@@ -377,11 +381,11 @@ func readUpTo(r io.Reader, buf []byte) (n int, eof bool, err error) {
 	return n, false, nil
 }
 
-func summary(s engine.Stats, elapsed time.Duration) string {
+func summary(s engine.Stats, total uint64, elapsed time.Duration) string {
 	b, _ := json.Marshal(map[string]string{
 		"read_rows": strconv.FormatUint(s.ReadRows, 10), "read_bytes": strconv.FormatUint(s.ReadBytes, 10),
 		"written_rows": strconv.FormatUint(s.WrittenRows, 10), "written_bytes": strconv.FormatUint(s.WrittenBytes, 10),
-		"total_rows_to_read": "0", "result_rows": strconv.FormatUint(s.ResultRows, 10), "result_bytes": "0",
+		"total_rows_to_read": strconv.FormatUint(total, 10), "result_rows": strconv.FormatUint(s.ResultRows, 10), "result_bytes": "0",
 		"elapsed_ns": strconv.FormatInt(elapsed.Nanoseconds(), 10),
 	})
 	return string(b)

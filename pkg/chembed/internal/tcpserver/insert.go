@@ -107,7 +107,8 @@ func (c *conn) insertEnd(stats engine.Stats, start time.Time) error {
 	err := c.send(func() {
 		c.w.InsertEvents(c.rev)
 		if native.WriteInfo(c.rev) {
-			c.progressLocked(stats, start)
+			c.told = engine.Stats{}
+			c.progressLocked(stats, 0, start)
 		}
 		c.w.Uvarint(native.ServerEndOfStream)
 	})

@@ -109,7 +109,9 @@ func (c *conn) selectBlocks(ctx context.Context, cancel context.CancelFunc, st s
 		cancel()
 	})
 	var rows, blocks, bytes uint64
-	var told engine.Stats
+	c.wmu.Lock()
+	c.told, c.seen = engine.Stats{}, engine.Stats{}
+	c.wmu.Unlock()
 	stats, err := c.blocks(ctx, st, params, func(packet uint64, block []byte, delta engine.Stats) error {
 		if blocks == 0 {
 			// What cannot be walked must end in an exception, not in half a
@@ -129,8 +131,8 @@ func (c *conn) selectBlocks(ctx context.Context, cancel context.CancelFunc, st s
 		}
 		c.wmu.Lock()
 		defer c.wmu.Unlock()
-		told.Add(delta)
-		c.progressLocked(delta, start)
+		c.seen.Add(delta)
+		c.progressLocked(c.seen, 0, start)
 		b, err := c.blockLocked(ctx, packet, block)
 		if packet != native.ServerData {
 			return err
@@ -159,11 +161,7 @@ func (c *conn) selectBlocks(ctx context.Context, cancel context.CancelFunc, st s
 	}
 	err = c.send(func() {
 		c.w.ProfileInfo(rows, blocks, bytes)
-		stats.ReadRows -= told.ReadRows
-		stats.ReadBytes -= told.ReadBytes
-		stats.WrittenRows -= told.WrittenRows
-		stats.WrittenBytes -= told.WrittenBytes
-		c.progressLocked(stats, start)
+		c.progressLocked(stats, 0, start)
 		c.w.Uvarint(native.ServerEndOfStream)
 	})
 	if err != nil {
@@ -216,9 +214,20 @@ func (c *conn) headerLocked(names, types []string) error {
 	return c.frames.Flush()
 }
 
-func (c *conn) progressLocked(s engine.Stats, start time.Time) {
+// progressLocked tells what came to what was told before, which all the packets of a query add up to; rows is how many there are to read, once.
+func (c *conn) progressLocked(now engine.Stats, rows uint64, start time.Time) {
+	more := func(told *uint64, now uint64) uint64 {
+		if now <= *told {
+			return 0
+		}
+		d := now - *told
+		*told = now
+		return d
+	}
+	t := &c.told
 	c.w.Progress(native.Progress{
-		Rows: s.ReadRows, Bytes: s.ReadBytes, WrittenRows: s.WrittenRows, WrittenBytes: s.WrittenBytes,
+		Rows: more(&t.ReadRows, now.ReadRows), Bytes: more(&t.ReadBytes, now.ReadBytes), TotalRows: rows,
+		WrittenRows: more(&t.WrittenRows, now.WrittenRows), WrittenBytes: more(&t.WrittenBytes, now.WrittenBytes),
 		ElapsedNanos: uint64(time.Since(start)),
 	}, c.rev)
 }
@@ -275,6 +284,7 @@ func (c *conn) attend(cancel func(asked bool)) (stop func()) {
 	done := make(chan struct{})
 	beaten := make(chan struct{})
 	start := time.Now()
+	total := uint64(0) // rows to read, as far as told
 	go func() {
 		defer close(beaten)
 		tick := time.NewTicker(heartbeat)
@@ -288,8 +298,19 @@ func (c *conn) attend(cancel func(asked bool)) (stop func()) {
 			if !c.wmu.TryLock() {
 				continue // something is being sent
 			}
+			quiet := time.Since(c.lastOut) >= heartbeat
+			c.wmu.Unlock()
+			if !quiet {
+				continue
+			}
+			now, rows := c.session.Progress()
+			if !c.wmu.TryLock() {
+				continue
+			}
 			if time.Since(c.lastOut) >= heartbeat {
-				if err := c.sendLocked(func() { c.progressLocked(engine.Stats{}, start) }); err != nil {
+				more := rows - min(rows, total)
+				total = max(total, rows)
+				if err := c.sendLocked(func() { c.progressLocked(now, more, start) }); err != nil {
 					cancel(false)
 				}
 			}

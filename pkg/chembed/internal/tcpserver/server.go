@@ -156,6 +156,8 @@ type conn struct {
 	wmu     sync.Mutex // packets go out whole
 	w       native.Writer
 	lastOut time.Time
+	told    engine.Stats // in the progress packets of the query
+	seen    engine.Stats // with its blocks
 
 	compression bool
 	extremes    bool // are asked for
