@@ -2,6 +2,7 @@ package bus_test
 
 import (
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 
@@ -13,10 +14,33 @@ import (
 // However many publish a message again at once, while others publish on the same subject, it is stored once, and each is told where.
 func TestPublishAgainStoresOnce(t *testing.T) {
 	srv, b := bustest.Start(t)
+	publishAgain(t, srv, b, func() {})
+}
+
+// The same of a stream that is cut into shards after the message was stored first: JetStream knows its subject by another name.
+func TestPublishAgainInShards(t *testing.T) {
+	srv, _ := bustest.Start(t)
+	cfg := bus.DefaultConfig()
+	cfg.Shards = map[market.Stream]int{market.Trades: 3}
+	b, err := bus.Connect(cfg, srv, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	publishAgain(t, srv, b, func() {
+		if err := b.Ensure(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func publishAgain(t *testing.T, srv *bus.Server, b *bus.Bus, cut func()) {
+	t.Helper()
 	const subject = "md.v1.trade.test.IREN"
 	for range 3 {
 		bustest.Foreign(t, srv, subject, []byte("original"))
 	}
+	cut()
 	again := bus.Again{Stream: market.Trades, Subject: subject, ID: "again.1", Data: []byte("once"), Events: 1, After: 1}
 	var wg sync.WaitGroup
 	seqs := make([]uint64, 6)
