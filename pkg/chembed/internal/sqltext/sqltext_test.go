@@ -1,6 +1,7 @@
 package sqltext
 
 import (
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -99,7 +100,7 @@ func TestAssignments(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{
 		"SELECT 1 FORMAT JSON SETTINGS a = 1;", "INSERT INTO db.`t` (a, b) FORMAT CSV\n1,2", "INSERT INTO FUNCTION f((1)) VALUES (1)",
-		"SET a = 1, b = [1]", "WITH $$x$$ AS y SELECT 'it''s \\'' /* ; */ -- x", "INSERT INTO {t:Identifier} VALUES", "`\"'$(",
+		"SET a = 1, b = [1]", "WITH $$x$$ AS y SELECT 'it''s \\'' /* ; */ -- x", "INSERT INTO {t:Identifier} VALUES", "`\"'$(", "KILL QUERY WHERE query_id = 'x' SYNC FORMAT TSV", "SELECT 1 SETTINGS a = [1, 2], b = 'x'",
 	} {
 		f.Add(s)
 	}
@@ -110,6 +111,20 @@ func FuzzParse(f *testing.F) {
 		}
 		_ = st.InlineData(sql)
 		_ = Assignments(sql)
+		// Whatever stands around it, a setting in its clause is seen.
+		if got := Settings("SELECT 1 SETTINGS a_b = " + Quote(sql) + ", c = 2 FORMAT JSON"); Unquote(got["a_b"]) != sql && !strings.Contains(sql, "\x00") || got["c"] != "2" {
+			t.Fatalf("settings %q", got)
+		}
+		for _, w := range Words(sql) {
+			if w.Start >= w.End || w.End > len(sql) {
+				t.Fatalf("word %+v", w)
+			}
+		}
+		if got := SplitList(QuoteName(sql) + " Tuple(a UInt8, b String), c UInt8"); len(got) != 2 {
+			t.Fatalf("list %q", got)
+		}
+		_ = SplitList(sql)
+		_, _, _ = CutName(sql)
 		// What is quoted reads back as one token.
 		q := Quote(sql)
 		s := scanner{text: q}
@@ -122,4 +137,38 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("QuoteName(%q) = %s is not one identifier", sql, n)
 		}
 	})
+}
+
+func TestKill(t *testing.T) {
+	for sql, want := range map[string]Kill{
+		"KILL QUERY WHERE query_id = 'a'":                    {Where: "query_id = 'a'"},
+		"kill query where user = 'x' SYNC":                   {Where: "user = 'x'", Sync: true},
+		"KILL QUERY WHERE 1 ASYNC FORMAT JSON":               {Where: "1"},
+		"KILL QUERY WHERE query = 'SYNC' TEST;":              {Where: "query = 'SYNC'", Test: true},
+		"/* x */ KILL QUERY WHERE (SELECT 1) = 1 -- comment": {Where: "(SELECT 1) = 1"},
+	} {
+		if st := Parse(sql); st.Kind != KindKill || st.Kill != want {
+			t.Errorf("%s: kind %d, %+v; want %+v", sql, st.Kind, st.Kill, want)
+		}
+	}
+	for _, sql := range []string{"KILL MUTATION WHERE 1", "KILL QUERY ON CLUSTER c WHERE 1", "SELECT 'KILL QUERY WHERE 1'"} {
+		if st := Parse(sql); st.Kind == KindKill {
+			t.Errorf("%s is taken for a KILL QUERY", sql)
+		}
+	}
+}
+
+func TestSettings(t *testing.T) {
+	for sql, want := range map[string]string{
+		"SELECT 1 SETTINGS max_threads = 5":                              "map[max_threads:5]",
+		"SELECT (SELECT 1 SETTINGS a = 1, b = 'x y') SETTINGS c = [1,2]": "map[a:1 b:'x y' c:[1,2]]",
+		"SET a = 1, `b` = -2":                                            "map[a:1 b:-2]",
+		"SELECT 1 SETTINGS a = 'SETTINGS b = 1' FORMAT JSON":             "map[a:'SETTINGS b = 1']",
+		"SELECT settings FROM t":                                         "map[]",
+		"INSERT INTO t SETTINGS a = DEFAULT FORMAT Null":                 "map[a:DEFAULT]",
+	} {
+		if got := fmt.Sprint(Settings(sql)); got != want {
+			t.Errorf("%s: %s, want %s", sql, got, want)
+		}
+	}
 }
