@@ -43,7 +43,7 @@ func (c *conn) insert(st sqltext.Statement, params []engine.Param) error {
 		return nil
 	}
 	for {
-		_ = c.nc.SetReadDeadline(time.Now().Add(packetTimeout))
+		_ = c.nc.SetReadDeadline(time.Now().Add(c.patience))
 		packet, err := c.r.Uvarint()
 		if err != nil {
 			return fatalError{err}

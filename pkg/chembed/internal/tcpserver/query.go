@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -55,13 +56,16 @@ func (c *conn) execute(q native.Query) (err error) {
 	defer cancel()
 	settings := make([]engine.Setting, 0, len(q.Settings))
 	c.frames.SetMethod(native.MethodLZ4)
-	c.extremes = false
+	c.extremes, c.patience = false, packetTimeout
 	for _, s := range q.Settings {
 		if s.Name == "network_compression_method" && strings.EqualFold(s.Value, "ZSTD") {
 			c.frames.SetMethod(native.MethodZSTD)
 		}
 		if s.Name == "extremes" {
 			c.extremes = s.Value == "1" || strings.EqualFold(s.Value, "true")
+		}
+		if seconds, err := strconv.ParseFloat(s.Value, 64); s.Name == "receive_timeout" && err == nil && seconds > 0 && seconds < packetTimeout.Seconds() {
+			c.patience = time.Duration(seconds * float64(time.Second))
 		}
 		settings = append(settings, engine.Setting{Name: s.Name, Value: s.Value, Important: s.Flags&native.SettingImportant != 0})
 	}

@@ -161,11 +161,13 @@ type conn struct {
 
 	compression bool
 	extremes    bool // are asked for
-	frames      *native.FrameWriter
-	frameIn     *native.FrameReader
-	plainIn     *native.PlainReader
-	walkIn      native.Walker
-	walkOut     native.Walker
+	// patience is for how long the client of an insert may take for a block: its receive_timeout.
+	patience time.Duration
+	frames   *native.FrameWriter
+	frameIn  *native.FrameReader
+	plainIn  *native.PlainReader
+	walkIn   native.Walker
+	walkOut  native.Walker
 
 	stateMu sync.Mutex
 	busy    bool
