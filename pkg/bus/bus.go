@@ -47,6 +47,8 @@ type Config struct {
 	MaxBytes int64 `koanf:"max_bytes"`
 	// MaxAge of trades and quotes in their streams; must be longer than the longest outage of ClickHouse.
 	MaxAge time.Duration `koanf:"max_age"`
+	// Shards cuts streams, by name, into so many parts, which landers share. Every process that declares the streams must be told the same.
+	Shards map[market.Stream]int `koanf:"shards"`
 }
 
 // DefaultConfig is for one server.
@@ -78,6 +80,14 @@ func (c Config) Validate() error {
 	}
 	if c.MaxAge < time.Hour {
 		return fmt.Errorf("nats.max_age: %s is less than an hour", c.MaxAge)
+	}
+	for stream, n := range c.Shards {
+		if !Cuttable(stream) {
+			return fmt.Errorf("nats.shards: %q is not a stream that can be cut; its subjects must be of one pattern that ends with a symbol, such as those of TRADES", stream)
+		}
+		if n < 1 || n > MaxShards {
+			return fmt.Errorf("nats.shards: %d shards of %s are not from 1 to %d", n, stream, MaxShards)
+		}
 	}
 	return nil
 }

@@ -26,10 +26,10 @@ type Msg struct {
 }
 
 // Reader reads a stream in order of sequence, without acknowledgements: the position is the caller's (design, section 4), so no consumer's
-// state can disagree with the data.
+// state can disagree with the data. When its consumer is lost it ends with an error: the caller looks what became of the stream and reads on.
 type Reader struct {
 	stream  market.Stream
-	cons    jetstream.Consumer
+	decl    declaration
 	iter    jetstream.MessagesContext
 	pending uint64
 }
@@ -44,11 +44,17 @@ type scanFrom struct {
 	headers bool // headers only
 	newOnly bool
 	latest  bool // the last message of each subject
+	shard   *Shard
 }
 
 // Read opens a reader of stream at the sequence (1 is the beginning).
 func (b *Bus) Read(ctx context.Context, stream market.Stream, seq uint64) (*Reader, error) {
 	return b.reader(ctx, stream, scanFrom{seq: max(seq, 1)})
+}
+
+// ReadShard opens a reader of a stream's shard at the sequence.
+func (b *Bus) ReadShard(ctx context.Context, stream market.Stream, shard Shard, seq uint64) (*Reader, error) {
+	return b.reader(ctx, stream, scanFrom{seq: max(seq, 1), shard: &shard})
 }
 
 // Since opens a reader of what was stored from the time on; zero is the beginning. It goes on live behind that.
@@ -62,9 +68,17 @@ func (b *Bus) Tail(ctx context.Context, stream market.Stream, filter ...string) 
 }
 
 func (b *Bus) reader(ctx context.Context, stream market.Stream, from scanFrom) (*Reader, error) {
+	decl, ok := declarationOf(stream)
+	if !ok {
+		return nil, fmt.Errorf("read stream %s: %w", stream, ErrNoStream)
+	}
 	cfg := jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubjects: from.filter, HeadersOnly: from.headers, InactiveThreshold: 30 * time.Second,
-		MaxResetAttempts: -1,
+		DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubjects: decl.stored(from.filter), HeadersOnly: from.headers, InactiveThreshold: 30 * time.Second,
+		// Its own resets wait without looking at a context, for ever if they are let, and one that is stopped meanwhile panics (nats.go 1.55, orderedConsumer.reset).
+		MaxResetAttempts: 1,
+	}
+	if from.shard != nil {
+		cfg.FilterSubjects = []string{decl.filter(*from.shard)}
 	}
 	switch {
 	case from.latest:
@@ -93,7 +107,7 @@ func (b *Bus) reader(ctx context.Context, stream market.Stream, from scanFrom) (
 	if err != nil {
 		return nil, fmt.Errorf("read stream %s: %w", stream, err)
 	}
-	return &Reader{stream: stream, cons: cons, iter: iter, pending: info.NumPending}, nil
+	return &Reader{stream: stream, decl: decl, iter: iter, pending: info.NumPending}, nil
 }
 
 // Pending is how many messages were stored ahead of the reader when it was opened.
@@ -112,7 +126,7 @@ func (r *Reader) Next(ctx context.Context) (Msg, error) {
 	if err != nil {
 		return Msg{}, fmt.Errorf("read stream %s: message without its place: %w", r.stream, err)
 	}
-	out := Msg{Seq: meta.Sequence.Stream, Subject: m.Subject(), Time: meta.Timestamp.UTC(), Pending: meta.NumPending, Data: m.Data()}
+	out := Msg{Seq: meta.Sequence.Stream, Subject: r.decl.published(m.Subject()), Time: meta.Timestamp.UTC(), Pending: meta.NumPending, Data: m.Data()}
 	if n, err := strconv.Atoi(m.Headers().Get(headerEvents)); err == nil && n > 0 {
 		out.Events = n
 	}
@@ -167,11 +181,12 @@ func (b *Bus) Get(ctx context.Context, stream market.Stream, seq uint64) (Msg, e
 	if err != nil {
 		return Msg{}, fmt.Errorf("get message %d of %s: %w", seq, stream, err)
 	}
-	return fromRaw(m), nil
+	return fromRaw(stream, m), nil
 }
 
-func fromRaw(m *jetstream.RawStreamMsg) Msg {
-	out := Msg{Seq: m.Sequence, Subject: m.Subject, Time: m.Time.UTC(), Data: m.Data}
+func fromRaw(stream market.Stream, m *jetstream.RawStreamMsg) Msg {
+	decl, _ := declarationOf(stream)
+	out := Msg{Seq: m.Sequence, Subject: decl.published(m.Subject), Time: m.Time.UTC(), Data: m.Data}
 	if n, err := strconv.Atoi(m.Header.Get(headerEvents)); err == nil && n > 0 {
 		out.Events = n
 	}
@@ -184,12 +199,18 @@ func (b *Bus) storedUnder(ctx context.Context, stream market.Stream, subject, id
 	if err != nil {
 		return false, err
 	}
-	m, err := s.GetLastMsgForSubject(ctx, subject)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return false, nil
+	decl, _ := declarationOf(stream)
+	for _, under := range decl.stored([]string{subject}) {
+		m, err := s.GetLastMsgForSubject(ctx, under)
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		if m.Header.Get(nats.MsgIdHdr) == id {
+			return true, nil
+		}
 	}
-	if err != nil {
-		return false, err
-	}
-	return m.Header.Get(nats.MsgIdHdr) == id, nil
+	return false, nil
 }

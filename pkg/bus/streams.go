@@ -50,7 +50,7 @@ func (b *Bus) Ensure(ctx context.Context) error {
 		if d.heavy {
 			cfg.MaxAge = b.cfg.MaxAge
 		}
-		if _, err := b.js.CreateOrUpdateStream(ctx, cfg); err != nil {
+		if err := b.declare(ctx, d, cfg); err != nil {
 			return fmt.Errorf("declare stream %s: %w (if it is storage that is short: nats.max_bytes is for each of %d streams)", d.stream, err, len(declared))
 		}
 	}
@@ -58,6 +58,36 @@ func (b *Bus) Ensure(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// declare creates or updates one stream. That one is to be cut into shards is written down before.
+func (b *Bus) declare(ctx context.Context, d declaration, cfg jetstream.StreamConfig) error {
+	shards := b.cfg.Shards[d.stream]
+	if shards <= 1 {
+		_, err := b.js.CreateOrUpdateStream(ctx, cfg)
+		return err
+	}
+	whole := cfg
+	cfg.SubjectTransform = d.transform(shards)
+	s, err := b.js.Stream(ctx, string(d.stream))
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound): // cut from its beginning
+	case err != nil:
+		return err
+	case shardsOf(s.CachedInfo().Config.SubjectTransform) != shards:
+		info, err := b.Info(ctx, d.stream)
+		if err != nil {
+			return err
+		}
+		if err := b.noteCut(ctx, info, shards); errors.Is(err, errOtherLife) {
+			b.log.Warn("the stream is not cut before a lander has taken it over; it will be at the next start", "stream", d.stream, "err", err)
+			cfg = whole
+		} else if err != nil {
+			return err
+		}
+	}
+	_, err = b.js.CreateOrUpdateStream(ctx, cfg)
+	return err
 }
 
 // Info is the state of a stream.
@@ -71,6 +101,8 @@ type Info struct {
 	LastSeq  uint64    `json:"last_seq"`
 	LastTime time.Time `json:"last_time,omitzero"`
 	MaxBytes int64     `json:"max_bytes"`
+	// Shards into which the stream is cut now; 0: it is not.
+	Shards int `json:"shards,omitempty"`
 }
 
 // ErrNoStream says that a stream does not exist (yet).
@@ -88,7 +120,7 @@ func (b *Bus) Info(ctx context.Context, stream market.Stream) (Info, error) {
 	i := s.CachedInfo()
 	return Info{
 		Stream: stream, Created: i.Created.UTC(), Messages: i.State.Msgs, Bytes: i.State.Bytes, FirstSeq: i.State.FirstSeq,
-		LastSeq: i.State.LastSeq, LastTime: i.State.LastTime.UTC(), MaxBytes: i.Config.MaxBytes,
+		LastSeq: i.State.LastSeq, LastTime: i.State.LastTime.UTC(), MaxBytes: i.Config.MaxBytes, Shards: shardsOf(i.Config.SubjectTransform),
 	}, nil
 }
 

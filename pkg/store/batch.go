@@ -109,6 +109,7 @@ type blocksOf interface {
 	reset()
 	each(func(block) error) error
 	schema() (string, []col)
+	partitioning() partitioning
 }
 
 // partitioning says how a table is cut.
@@ -218,6 +219,8 @@ func (t *table[E]) fresh(key int) part[E] {
 
 // schema returns the table's name and columns.
 func (t *table[E]) schema() (string, []col) { return t.name, t.make().columns() }
+
+func (t *table[E]) partitioning() partitioning { return t.cut }
 
 func (t *table[E]) bytes() int {
 	n := 0

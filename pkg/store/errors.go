@@ -37,6 +37,16 @@ func IsSchema(err error) bool {
 	return ok && needsOperator(code)
 }
 
+// IsOverload reports whether err says that the server has too much to do: fewer and larger blocks help.
+func IsOverload(err error) bool {
+	code, ok := Code(err)
+	switch code {
+	case 201, 202, 203, 241, 252, 439, 745: // see refusesData
+		return ok
+	}
+	return false
+}
+
 // Code returns the server's error code in err, if the server has spoken at all.
 func Code(err error) (int32, bool) {
 	var ex *clickhouse.Exception

@@ -59,5 +59,7 @@ func (s *Store) InsertFirst(ctx context.Context, b *Batch, token string, n int) 
 
 // InsertPaused inserts a batch of one block and calls ready before the block is sent.
 func (s *Store) InsertPaused(ctx context.Context, b *Batch, token string, ready func()) error {
-	return b.each(func(blk block) error { return s.insert(ctx, blk, token+":"+blk.partition, b.via, ready) })
+	return b.each(func(blk block) error {
+		return s.insert(ctx, blk, token+":"+blk.partition, b.via, func() error { ready(); return nil })
+	})
 }

@@ -16,11 +16,32 @@ import (
 // After an error some of the blocks may be stored and the outcome of one may be unknown. IsTransient says to call Insert again with the same
 // batch and token; IsRefused that a block can never be stored.
 func (s *Store) Insert(ctx context.Context, b *Batch, token string) error {
-	if token == "" {
+	return s.InsertAs(ctx, b, Insertion{Token: token})
+}
+
+// Insertion says how a batch is inserted.
+type Insertion struct {
+	// Token names exactly the events of the batch, see Insert.
+	Token string
+	// Rest are the blocks, as Places names them, of which rows of the same range were stored already: what the batch still holds of them goes under a token
+	// of its own, because the range's is used up.
+	Rest map[string]bool
+	// Guard, if any, is asked for each block when everything but the sending is done; its error ends the insertion. The server waits for the rows for
+	// receiveTimeout only, so that a process which was frozen behind its guard can send them no later than that.
+	Guard func() error
+}
+
+// InsertAs is Insert with more to say.
+func (s *Store) InsertAs(ctx context.Context, b *Batch, how Insertion) error {
+	if how.Token == "" {
 		return fmt.Errorf("insert batch of %d rows: token is empty", b.Rows())
 	}
 	return b.each(func(blk block) error {
-		if err := s.insert(ctx, blk, token+":"+blk.partition, b.via, nil); err != nil {
+		token := how.Token
+		if how.Rest[blk.table+":"+blk.partition] {
+			token += "+rest"
+		}
+		if err := s.insert(ctx, blk, token+":"+blk.partition, b.via, how.Guard); err != nil {
 			b.via = newNative() // an unfinished column may have left bytes in it
 			return fmt.Errorf("insert %d rows into %s, partition %s: %w", blk.cols[0].rows(), blk.table, blk.partition, err)
 		}
@@ -43,8 +64,12 @@ func insertSettings(token string) clickhouse.Settings {
 		"throw_on_max_partitions_per_insert_block":           0,
 		"optimize_on_insert":                                 0,
 		"materialize_skip_indexes_on_insert":                 1,
+		"receive_timeout":                                    receiveTimeout,
 	}
 }
+
+// receiveTimeout, in seconds, is for how long the server waits for the next piece of a block that is being sent.
+const receiveTimeout = 30
 
 // A token covers a block, so a block must never be split. These are beyond what any batch holds.
 const (
@@ -52,8 +77,8 @@ const (
 	maxBlockBytes = 16 << 30
 )
 
-// insert sends one block. ready, if any, is called when everything but the sending is done.
-func (s *Store) insert(ctx context.Context, blk block, token string, via *native, ready func()) error {
+// insert sends one block. ready, if any, is called when everything but the sending is done, and can call it off.
+func (s *Store) insert(ctx context.Context, blk block, token string, via *native, ready func() error) error {
 	names := make([]string, len(blk.cols))
 	for i, c := range blk.cols {
 		names[i] = c.name()
@@ -69,7 +94,9 @@ func (s *Store) insert(ctx context.Context, blk block, token string, via *native
 		return err
 	}
 	if ready != nil {
-		ready()
+		if err := ready(); err != nil {
+			return err
+		}
 	}
 	if err := batch.Send(); err != nil {
 		return fmt.Errorf("send block: %w", err)

@@ -151,7 +151,7 @@ func (w *world) land(seq uint64) {
 		}
 	}
 	w.landed = max(seq, w.landed)
-	cell := w.bus.Cell(bus.LandingKey(market.Trades))
+	cell := w.bus.Cell(bus.LandingKey(market.Trades, bus.Shard{}))
 	_, rev, err := cell.Get(w.t.Context())
 	if err != nil {
 		w.t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"sync"
 	"time"
@@ -86,11 +87,18 @@ func (a *app) landerAlone(cfg *config, reg prometheus.Registerer, health *prog.H
 		return err
 	}
 	b.watch(health)
-	l, err := lander.New(cfg.Lander, lander.Deps{Bus: b.bus, Store: b.store, Logger: a.log, Metrics: lander.NewMetrics(reg)})
+	l, err := lander.New(cfg.Lander, landerDeps(cfg, b, a.log, reg))
 	if err != nil {
 		return err
 	}
 	return l.Run(a.ctx)
+}
+
+// landerDeps is what every lander of this program works with.
+func landerDeps(cfg *config, b *backends, log *slog.Logger, reg prometheus.Registerer) lander.Deps {
+	return lander.Deps{
+		Bus: b.bus, Store: b.store, Logger: log, Metrics: lander.NewMetrics(reg), Mark: cfg.Mode.prefix(), Holder: holder(), TTL: cfg.Lease.TTL, Dead: deadHolder,
+	}
 }
 
 func (a *app) feedAlone(cfg *config, reg prometheus.Registerer, health *prog.Health) error {

@@ -31,6 +31,7 @@ type cli struct {
 	Lander   serviceCmd  `cmd:"" help:"Run the lander alone."`
 	Gateway  serviceCmd  `cmd:"" help:"Run a gateway alone: live feed, history over HTTP, page."`
 	Nightly  nightlyCmd  `cmd:"" help:"Run the research notebooks when a trade date is complete."`
+	Adopt    adoptCmd    `cmd:"" help:"Let this NATS land into a database whose rows came from another NATS, which is gone for good."`
 	Migrate  migrateCmd  `cmd:"" help:"Bring the database's schema to this version."`
 	Sim      simCmd      `cmd:"" help:"Run the simulated upstreams alone and print their addresses."`
 	SQL      sqlCmd      `cmd:"" name:"sql" help:"Run a query in ClickHouse."`

@@ -8,7 +8,6 @@ import (
 
 	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/market"
-	"github.com/hashpivot/hashpivot/services/lander"
 )
 
 type statusCmd struct{}
@@ -69,7 +68,7 @@ func (c *statusCmd) Run(a *app) error {
 		if err != nil {
 			return err
 		}
-		rec, _, _, err := lander.LoadRecord(a.ctx, b.bus, st)
+		rec, _, err := b.bus.Landing(a.ctx, st)
 		if err != nil {
 			return err
 		}

@@ -122,9 +122,7 @@ func (a *app) newPipeline(m mode, cfg *config, recorded string) (_ *pipeline, er
 		return nil, err
 	}
 	reg := newRegistry()
-	p.lander, err = lander.New(cfg.Lander, lander.Deps{
-		Bus: p.back.bus, Store: p.back.store, Logger: a.log.With("service", "lander"), Metrics: lander.NewMetrics(reg),
-	})
+	p.lander, err = lander.New(cfg.Lander, landerDeps(cfg, p.back, a.log.With("service", "lander"), reg))
 	if err != nil {
 		return nil, err
 	}

@@ -111,7 +111,7 @@ func (r *AuditResult) stream(ctx context.Context, b *bus.Bus, s *store.Store, st
 	if err != nil {
 		return err
 	}
-	rec, _, ok, err := LoadRecord(ctx, b, st)
+	rec, ok, err := b.Landing(ctx, st)
 	if err != nil {
 		return err
 	}

@@ -1,12 +1,13 @@
 // Package lander brings every event from JetStream into ClickHouse exactly once.
 //
-// The law (DESIGN.md, "Delivery"): for each stream one record in JetStream says which range of sequences is being landed. The record is
+// The law (DESIGN.md, "Delivery"): for each stream, or shard of one, one record in JetStream says which range of sequences is being landed. The record is
 // moved by compare-and-swap, which also fences off any other lander; then exactly that range is inserted, one block a partition, under
 // tokens made of the range; then the next. After any crash or doubt the range in the record is read again from the stream, decoded
 // again to the same rows, and inserted again under the same tokens, and ClickHouse drops what it has.
 package lander
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -61,7 +62,21 @@ type Deps struct {
 	Store   *store.Store
 	Logger  *slog.Logger
 	Metrics *Metrics // nil: not counted
+	// Mark begins the source of the lines that we write into the gap ledger, where the data is not live: sim- or rec-.
+	Mark string
+	// Holder says who we are, for people; TTL is how long a lander that is gone keeps its work; Dead, if any, recognises one that is certainly gone.
+	Holder string
+	TTL    time.Duration
+	Dead   func(holder string) bool
+	// Watch is how often the streams are looked at for what changes seldom: that one was made again, or cut. 0: every 5 s.
+	Watch time.Duration
+	// Zombies is for how long an insert of a lander that is gone can still be under way; 0: a minute, twice what the server waits for rows.
+	Zombies time.Duration
 }
+
+func (d Deps) ttl() time.Duration     { return cmp.Or(d.TTL, bus.DefaultLeaseTTL) }
+func (d Deps) watch() time.Duration   { return cmp.Or(d.Watch, 5*time.Second) }
+func (d Deps) zombies() time.Duration { return cmp.Or(d.Zombies, time.Minute) }
 
 // ErrFenced says that another lander has taken a stream over; this one must stop.
 var ErrFenced = errors.New("another lander has taken over")

@@ -2,21 +2,34 @@ package lander
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
+	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/market"
 )
 
-// Lander lands streams.
+// Lander lands streams, together with all other landers at the same NATS: they share the streams and shards out by a list in which each has a lease on its place.
 type Lander struct {
-	cfg    Config
-	deps   Deps
-	landed map[market.Stream]*atomic.Uint64
+	cfg  Config
+	deps Deps
+
+	mu    sync.Mutex
+	units map[market.Stream][]unit // as far as they are known
+	run   map[unit]*running        // ours
+}
+
+// running is a unit that we land.
+type running struct {
+	landed atomic.Uint64
+	quit   chan struct{}
+	cancel context.CancelFunc
+	done   chan struct{}
 }
 
 // New checks the configuration; Run does the work.
@@ -30,31 +43,198 @@ func New(cfg Config, deps Deps) (*Lander, error) {
 	if deps.Metrics == nil {
 		deps.Metrics = NewMetrics(nil)
 	}
-	l := &Lander{cfg: cfg, deps: deps, landed: map[market.Stream]*atomic.Uint64{}}
-	for _, s := range cfg.Streams {
-		l.landed[s] = &atomic.Uint64{}
-	}
-	return l, nil
+	return &Lander{cfg: cfg, deps: deps, units: map[market.Stream][]unit{}, run: map[unit]*running{}}, nil
 }
 
-// Run lands until ctx ends. What is in flight then is either finished or found again by the next lander; nothing is lost either way.
+// Run lands until ctx ends. What is in flight then is either finished or found again by the next lander; nothing is lost either way. A stream that is refused at
+// the start ends Run; one that is refused later stands still with an alarm, and the others go on.
 func (l *Lander) Run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	for _, st := range l.cfg.Streams {
-		g.Go(func() error {
-			w := &worker{
-				stream: st, cfg: l.cfg, deps: l.deps, log: l.deps.Logger.With("stream", string(st)), landed: l.landed[st],
-			}
-			if err := w.run(ctx); err != nil && ctx.Err() == nil {
-				return fmt.Errorf("land stream %s: %w", st, err)
-			}
-			return nil
-		})
+	names := make([]string, len(l.cfg.Streams))
+	for i, s := range l.cfg.Streams {
+		names[i] = string(s)
 	}
-	return g.Wait()
+	roster := l.deps.Bus.Roster("lander", l.deps.Holder, strings.Join(names, ","), l.deps.TTL, l.deps.Dead)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	wg.Go(func() { l.renew(ctx, roster) })
+	l.share(ctx, roster, cancel)
+	l.stop(true)
+	wg.Wait()
+	end, done := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer done()
+	if err := roster.Leave(end); err != nil {
+		l.deps.Logger.Warn("our place among the landers was not given up; the others follow after its time", "err", err)
+	}
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
 }
 
-// Drained waits until everything stored in the streams has landed. Events published meanwhile are waited for too.
+// renew keeps our place in the list.
+func (l *Lander) renew(ctx context.Context, roster *bus.Roster) {
+	tick := time.NewTicker(roster.TTL() / 4)
+	defer tick.Stop()
+	for {
+		if err := roster.Renew(ctx); err != nil && ctx.Err() == nil && !roster.Valid() {
+			l.deps.Logger.Warn("we are not in the list of landers and send nothing", "err", err, "hint", "is NATS reachable?")
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// share starts and stops units as the list of landers says, until ctx ends.
+func (l *Lander) share(ctx context.Context, roster *bus.Roster, cancel context.CancelCauseFunc) {
+	tick := time.NewTicker(roster.TTL() / 8)
+	defer tick.Stop()
+	var looked time.Time
+	first := true
+	for {
+		if roster.Valid() {
+			if time.Since(looked) >= l.deps.watch() {
+				if err := l.look(ctx); err == nil {
+					looked = time.Now()
+				} else if ctx.Err() == nil {
+					l.deps.Logger.Warn("the streams' shards cannot be read", "err", err)
+				}
+			}
+			members, err := roster.Members(ctx)
+			switch {
+			case err == nil && !looked.IsZero():
+				l.take(ctx, roster, members, first, cancel)
+				first = false
+			case err != nil && ctx.Err() == nil:
+				l.deps.Logger.Warn("the list of landers cannot be read", "err", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// look reads how the streams are cut.
+func (l *Lander) look(ctx context.Context) error {
+	for _, st := range l.cfg.Streams {
+		cuts, err := l.deps.Bus.Cuts(ctx, st)
+		if err != nil {
+			// A damaged record says nothing about cuts; the lander of the whole stream rebuilds it.
+			l.deps.Logger.Warn("the record of landing cannot be read", "stream", st, "err", err)
+		}
+		l.mu.Lock()
+		if u := unitsOf(st, cuts); err == nil || len(l.units[st]) == 0 {
+			l.units[st] = u
+		}
+		l.mu.Unlock()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// take starts the units that are ours and stops those that are not.
+func (l *Lander) take(ctx context.Context, roster *bus.Roster, list []bus.Member, first bool, cancel context.CancelCauseFunc) {
+	members := make([]member, len(list))
+	for i, m := range list {
+		members[i].id = m.ID
+		for s := range strings.SplitSeq(m.Note, ",") {
+			members[i].streams = append(members[i].streams, market.Stream(s))
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var units []unit
+	for _, st := range market.Streams() {
+		units = append(units, l.units[st]...)
+	}
+	owner := assign(units, members)
+	for u, r := range l.run {
+		select {
+		case <-r.done: // refused, or it could not go on
+			delete(l.run, u)
+			continue
+		default:
+		}
+		if owner[u] != roster.ID() {
+			select {
+			case <-r.quit:
+			default:
+				l.deps.Logger.Info("giving a unit to another lander", "stream", u.stream, "shard", u.shard.String())
+				close(r.quit)
+			}
+		}
+	}
+	for _, u := range units {
+		if owner[u] == roster.ID() && l.run[u] == nil {
+			l.start(ctx, u, roster, first, cancel)
+		}
+	}
+	l.deps.Metrics.units(len(l.run))
+}
+
+// start lands a unit. l.mu is held.
+func (l *Lander) start(ctx context.Context, u unit, roster *bus.Roster, first bool, fail context.CancelCauseFunc) {
+	uctx, cancel := context.WithCancel(ctx)
+	r := &running{quit: make(chan struct{}), cancel: cancel, done: make(chan struct{})}
+	l.run[u] = r
+	log := l.deps.Logger.With("stream", string(u.stream))
+	if u.shard.Of > 0 {
+		log = log.With("shard", u.shard.String())
+	}
+	w := &worker{
+		stream: u.stream, shard: u.shard, cfg: l.cfg, deps: l.deps, log: log, valid: roster.Valid, quit: r.quit, zombies: l.deps.zombies(), landed: &r.landed,
+	}
+	go func() {
+		defer close(r.done)
+		defer cancel()
+		err := w.run(uctx)
+		if err == nil || ctx.Err() != nil || uctx.Err() != nil {
+			return
+		}
+		err = fmt.Errorf("land stream %s: %w", w.name(), err)
+		if first {
+			fail(err)
+			return
+		}
+		l.deps.Metrics.refused(u.stream, true)
+		log.Error("the stream stands still; the others go on", "err", err, "again_in", refusedFor)
+		select {
+		case <-uctx.Done():
+		case <-r.quit:
+		case <-time.After(refusedFor):
+		}
+		l.deps.Metrics.refused(u.stream, false)
+	}()
+}
+
+// refusedFor is how long a stream that was refused stands still before it is looked at again.
+const refusedFor = 30 * time.Second
+
+// stop ends all units and waits for them.
+func (l *Lander) stop(now bool) {
+	l.mu.Lock()
+	all := make([]*running, 0, len(l.run))
+	for _, r := range l.run {
+		if now {
+			r.cancel()
+		}
+		all = append(all, r)
+	}
+	l.mu.Unlock()
+	for _, r := range all {
+		<-r.done
+	}
+}
+
+// Drained waits until everything stored in the streams has landed, here or by another lander. Events published meanwhile are waited for too.
 func (l *Lander) Drained(ctx context.Context) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
@@ -93,9 +273,37 @@ func (l *Lander) behind(ctx context.Context) (market.Stream, error) {
 		if err != nil {
 			return st, err
 		}
-		if l.landed[st].Load() < info.LastSeq {
+		through, err := l.through(ctx, info)
+		if err != nil {
+			return st, err
+		}
+		if through < info.LastSeq {
 			return st, nil
 		}
 	}
 	return "", nil
+}
+
+// through is the sequence up to which a stream has landed: as we know where all of it is ours, else as the records say.
+func (l *Lander) through(ctx context.Context, info bus.Info) (uint64, error) {
+	st := info.Stream
+	l.mu.Lock()
+	ours, through := len(l.units[st]) > 0, uint64(1<<63)
+	for _, u := range l.units[st] {
+		r := l.run[u]
+		if r == nil {
+			ours = false
+			break
+		}
+		through = min(through, r.landed.Load())
+	}
+	l.mu.Unlock()
+	if ours {
+		return through, nil
+	}
+	at, ok, err := l.deps.Bus.Landing(ctx, st)
+	if err != nil || !ok || at.First == 0 || at.Created != info.Created.UnixNano() {
+		return 0, err
+	}
+	return at.First - 1, nil
 }

@@ -2,6 +2,7 @@ package lander
 
 import (
 	"errors"
+	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/feed"
@@ -11,41 +12,90 @@ import (
 )
 
 // span is a contiguous range of a stream's sequences, decoded: the rows that land and the letters of those that never can.
-// Deleted messages leave holes in it; they hold nothing.
+// Messages that are gone leave holes in it.
 type span struct {
-	first, last uint64
-	messages    int
-	batch       *store.Batch
-	dead        []*market.DeadLetter
+	stream   market.Stream
+	created  int64
+	batch    *store.Batch
+	last     uint64
+	lastTime time.Time
+	messages int
+	dead     []*market.DeadLetter
+	holes    []hole
+	// settled, if any, tells what of the range need not be done again.
+	settled *settled
+}
+
+// hole is a run of sequences that no message stands at.
+type hole struct{ first, last uint64 }
+
+// settled is what became of a range in an earlier try.
+type settled struct {
+	places store.Places
+	// buried are the events that have a letter, by place; -1 as the index: the whole message.
+	buried map[place]bool
+}
+
+type place struct {
+	seq uint64
+	idx int32
+}
+
+func (s *settled) landed(seq uint64, idx uint32) bool {
+	if s == nil {
+		return false
+	}
+	_, ok := s.places[store.Place{Seq: seq, Idx: idx}]
+	return ok
+}
+
+// touched reports whether any event of a message has landed.
+func (s *settled) touched(seq uint64) bool {
+	if s == nil {
+		return false
+	}
+	for p := range s.places {
+		if p.Seq == seq {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *settled) dead(seq uint64, idx int32) bool {
+	return s != nil && (s.buried[place{seq, idx}] || s.buried[place{seq, -1}])
 }
 
 func (s *span) empty() bool { return s.messages == 0 }
 
 func (s *span) reset() {
 	s.batch.Reset()
-	s.first, s.last, s.messages, s.dead = 0, 0, 0, nil
+	s.last, s.lastTime, s.messages, s.dead, s.holes = 0, time.Time{}, 0, nil, nil
 }
 
 // add decodes a message into the span. It is a pure function of the message: a replay gives the same rows and the same letters.
-func (s *span) add(stream market.Stream, created int64, m bus.Msg) {
-	if s.empty() {
-		s.first = m.Seq
-	}
-	s.last = m.Seq
+func (s *span) add(m bus.Msg) {
+	s.last, s.lastTime = m.Seq, m.Time
 	s.messages++
-	events, err := wire.Decode(stream, m.Data)
+	events, err := wire.Decode(s.stream, m.Data)
 	if err != nil {
-		s.bury(stream, created, m, -1, feed.ReasonMalformed, err, m.Data)
+		// Another version of us may have made rows of it before.
+		if !s.settled.touched(m.Seq) && !s.settled.dead(m.Seq, -1) {
+			s.bury(m, -1, feed.ReasonMalformed, err, m.Data)
+		}
 		return
 	}
 	for i, ev := range events {
+		if s.settled.landed(m.Seq, uint32(i)) || s.settled.dead(m.Seq, int32(i)) {
+			continue
+		}
 		err := ev.Validate()
 		if err == nil {
-			err = s.batch.Add(ev, market.Place{Stream: stream, Seq: m.Seq, Idx: uint32(i), StreamTime: m.Time})
+			err = s.batch.Add(ev, market.Place{Stream: s.stream, Seq: m.Seq, Idx: uint32(i), StreamTime: m.Time})
 		}
 		if err != nil {
 			payload, _ := wire.Encode(nil, []market.Event{ev})
-			s.bury(stream, created, m, int32(i), reasonOf(err), err, payload)
+			s.bury(m, int32(i), reasonOf(err), err, payload)
 		}
 	}
 }
@@ -57,10 +107,10 @@ func reasonOf(err error) market.Reason {
 	return feed.ReasonOf(err, market.ReasonValue)
 }
 
-func (s *span) bury(stream market.Stream, created int64, m bus.Msg, idx int32, reason market.Reason, cause error, payload []byte) {
+func (s *span) bury(m bus.Msg, idx int32, reason market.Reason, cause error, payload []byte) {
 	// Times come from the message, not from our clock: a replay must write the same letter.
 	d := market.NewDeadFrame("lander", m.Subject, reason, cause.Error(), payload, m.Time)
-	d.Of, d.Created, d.Seq, d.Idx = string(stream), created/1e9, m.Seq, idx
+	d.Of, d.Created, d.Seq, d.Idx = string(s.stream), s.created/1e9, m.Seq, idx
 	s.dead = append(s.dead, d)
 }
 

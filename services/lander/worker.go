@@ -16,18 +16,73 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/store"
 )
 
-// worker lands one stream: while one range is in flight, the next is fetched and decoded.
+// worker lands one stream, or one shard of it: while one range is in flight, the next is fetched and decoded.
 type worker struct {
-	stream  market.Stream
-	cfg     Config
-	deps    Deps
-	log     *slog.Logger
-	landed  *atomic.Uint64
-	ledger  *ledger
-	created int64
+	stream market.Stream
+	shard  bus.Shard
+	cfg    Config
+	deps   Deps
+	log    *slog.Logger
+	// valid says whether we may still send: we are in the list of landers, as far as we know.
+	valid func() bool
+	// quit ends the work behind the range that is in flight.
+	quit chan struct{}
+	// zombies is for how long an insert of a former lander can still be under way.
+	zombies time.Duration
+
+	landed *atomic.Uint64
+	ledger *ledger
+	life   time.Time // when the stream was created
+	// filtered says that other messages than the unit's stand in the stream.
+	filtered bool
+	// pace is the least time between two inserts of a server that has too much to do, in ns; 0: it has not.
+	pace atomic.Int64
 }
 
+// name of what the worker lands.
+func (w *worker) name() string {
+	if w.shard.Of == 0 {
+		return string(w.stream)
+	}
+	return string(w.stream) + "/" + w.shard.String()
+}
+
+// errChanged says that the stream is not what it was when it was taken over: made again, or cut.
+var errChanged = errors.New("the stream has changed")
+
+// errUnsure says that we may be out of the list of landers: another may have our work.
+var errUnsure = errors.New("our place among the landers is not renewed")
+
+// run lands until ctx ends, quit is closed, or the unit is refused.
 func (w *worker) run(ctx context.Context) error {
+	for {
+		err := w.session(ctx)
+		switch {
+		case errors.Is(err, errChanged):
+			w.log.Warn("the stream has changed; it is taken over again", "err", err)
+		case errors.Is(err, ErrFenced):
+			// The list of landers says that it is ours. Give whoever has it the time to see that too.
+			w.log.Warn("another lander has taken over; the list of landers decides", "err", err)
+			w.deps.Metrics.fenced(w.stream)
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-w.quit:
+				return nil
+			case <-time.After(w.deps.ttl()):
+			}
+		default:
+			return err
+		}
+	}
+}
+
+func (w *worker) newSpan() *span {
+	return &span{batch: w.deps.Store.NewBatch(), stream: w.stream, created: w.life.UnixNano()}
+}
+
+// session lands from a takeover on.
+func (w *worker) session(ctx context.Context) error {
 	next, err := w.takeOver(ctx)
 	if err != nil {
 		return err
@@ -35,138 +90,77 @@ func (w *worker) run(ctx context.Context) error {
 	// spans: one in flight, one being built.
 	free := make(chan *span, 2)
 	for range cap(free) {
-		free <- &span{batch: w.deps.Store.NewBatch()}
+		free <- w.newSpan()
 	}
 	ready := make(chan *span)
+	ctx, cancel := context.WithCancel(ctx)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.build(ctx, next, free, ready) })
+	g.Go(func() error { return w.watch(ctx) })
 	g.Go(func() error {
-		for {
-			select {
-			case <-ctx.Done():
-				return nil
-			case s := <-ready:
-				if err := w.land(ctx, s); err != nil {
-					return err
-				}
-				s.reset()
-				free <- s
-			}
-		}
+		defer cancel()
+		return w.loop(ctx, free, ready)
 	})
 	return g.Wait()
 }
 
-// takeOver fences off any other lander of the stream, lands the range that the record names once more, and returns where to go on.
-func (w *worker) takeOver(ctx context.Context) (next uint64, _ error) {
-	w.ledger = newLedger(w.deps.Bus, w.stream)
+// settleAfter is how long a unit must be quiet before its record says that all has landed; calm, how often a quiet one looks again.
+const (
+	settleAfter = 500 * time.Millisecond
+	calm        = 5 * time.Second
+	shardCalm   = time.Second
+)
+
+func (w *worker) loop(ctx context.Context, free, ready chan *span) error {
+	idle := time.NewTimer(settleAfter)
+	defer idle.Stop()
 	for {
-		next, err := w.tryTakeOver(ctx)
-		if !errors.Is(err, ErrFenced) {
-			return next, err
-		}
-		// The old one moved on between our look and our swap: look again. The newcomer wins.
-	}
-}
-
-func (w *worker) tryTakeOver(ctx context.Context) (next uint64, _ error) {
-	var (
-		info bus.Info
-		rec  Record
-		ok   bool
-	)
-	err := w.patiently(ctx, "take over", func() (err error) {
-		if info, err = w.deps.Bus.Info(ctx, w.stream); err != nil {
-			return err
-		}
-		rec, w.ledger.rev, ok, err = LoadRecord(ctx, w.deps.Bus, w.stream)
-		return err
-	})
-	if err != nil {
-		return 0, err
-	}
-	w.created = info.Created.UnixNano()
-	if !ok {
-		var top uint64
-		if err := w.patiently(ctx, "ask ClickHouse", func() (err error) {
-			top, err = w.deps.Store.MaxSeq(ctx, w.stream)
-			return err
-		}); err != nil {
-			return 0, err
-		}
-		if top > 0 {
-			return 0, fmt.Errorf("%w: ClickHouse has rows of %s up to sequence %d, but JetStream has no record of landing them; point at the NATS that they came from, or use a new database",
-				ErrNewLife, w.stream, top)
-		}
-		rec = Record{Landing: bus.Landing{Created: w.created, First: max(info.FirstSeq, 1), Last: max(info.FirstSeq, 1) - 1}}
-	}
-	if rec.Created != w.created {
-		return 0, fmt.Errorf("%w: stream %s was created at %s, but the record of landing it is of one created at %s; use a new database for the new stream",
-			ErrNewLife, w.stream, info.Created, time.Unix(0, rec.Created).UTC())
-	}
-	rec = w.ledger.next(rec.Created, rec.First, rec.Last)
-	if err := w.patiently(ctx, "write the record", func() error { return w.ledger.move(ctx, rec) }); err != nil {
-		return 0, err
-	}
-	if rec.Last >= rec.First {
-		if err := w.replay(ctx, rec); err != nil {
-			return 0, err
-		}
-	}
-	w.landed.Store(rec.Last)
-	return rec.Last + 1, nil
-}
-
-// replay lands the recorded range again, from the stream, under the same tokens.
-func (w *worker) replay(ctx context.Context, rec Record) error {
-	s := &span{batch: w.deps.Store.NewBatch()}
-	err := w.patiently(ctx, "read the range again", func() error {
-		s.reset()
-		r, err := w.deps.Bus.Read(ctx, w.stream, rec.First)
-		if err != nil {
-			return err
-		}
-		defer r.Close()
-		for left := r.Pending(); left > 0; left-- {
-			m, err := r.Next(ctx)
-			if err != nil {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.quit:
+			return w.settle(ctx)
+		case s := <-ready:
+			if err := w.land(ctx, s); err != nil {
 				return err
 			}
-			if m.Seq > rec.Last {
-				return nil
+			s.reset()
+			free <- s
+			idle.Reset(settleAfter)
+		case <-idle.C:
+			if err := w.settle(ctx); err != nil {
+				return err
 			}
-			s.add(w.stream, w.created, m)
-			if m.Seq == rec.Last || m.Pending == 0 {
-				return nil
+			if w.filtered {
+				idle.Reset(shardCalm)
+			} else {
+				idle.Reset(calm)
 			}
 		}
-		return nil
-	})
-	if err != nil {
-		return err
 	}
-	if s.empty() {
-		return nil // all of its messages were deleted or have aged out
-	}
-	s.first, s.last = rec.First, rec.Last
-	// The tokens make a second insert harmless as long as ClickHouse remembers them. Their log is not synced as the rows are, so after
-	// a power cut rows may stand whose token is forgotten: what is there whole is not sent again.
-	var have uint64
-	if err := w.patiently(ctx, "ask what has landed of the range", func() error {
-		counts, err := w.deps.Store.Landed(ctx, w.stream, rec.First, rec.Last)
-		have = 0
-		for _, c := range counts {
-			have += c.Distinct
+}
+
+// watch looks whether the stream is still the one that was taken over.
+func (w *worker) watch(ctx context.Context) error {
+	tick := time.NewTicker(w.deps.watch())
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
 		}
-		return err
-	}); err != nil {
-		return err
+		info, err := w.deps.Bus.Info(ctx, w.stream)
+		switch {
+		case errors.Is(err, bus.ErrNoStream):
+			return fmt.Errorf("%w: it was deleted", errChanged)
+		case err != nil: // NATS is away; whoever reads says so
+		case !info.Created.Equal(w.life):
+			return fmt.Errorf("%w: it was deleted and made again at %s", errChanged, info.Created.Format(time.RFC3339))
+		case info.Shards > 0 && !w.filtered:
+			return fmt.Errorf("%w: it is cut into %d shards", errChanged, info.Shards)
+		}
 	}
-	if have == uint64(s.batch.Rows()) {
-		s.batch.Reset()
-	}
-	w.log.Info("landing the recorded range again", "first", rec.First, "last", rec.Last, "rows", s.batch.Rows())
-	return w.insert(ctx, s, rec)
 }
 
 // build fetches and decodes, and offers what it has to the lander whenever that is free: big ranges when behind, small ones when live.
@@ -174,14 +168,14 @@ func (w *worker) build(ctx context.Context, next uint64, free, ready chan *span)
 	msgs := make(chan bus.Msg, 64)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.fetch(ctx, next, msgs) })
-	g.Go(func() error { return w.gather(ctx, free, ready, msgs) })
+	g.Go(func() error { return w.gather(ctx, next, free, ready, msgs) })
 	return g.Wait()
 }
 
-// fetch reads the stream from next on, through every failure, without a hole and without a double.
+// fetch reads the unit from next on, through every failure, without a hole and without a double.
 func (w *worker) fetch(ctx context.Context, next uint64, msgs chan<- bus.Msg) error {
-	return w.patiently(ctx, "read the stream", func() error {
-		r, err := w.deps.Bus.Read(ctx, w.stream, next)
+	err := w.patiently(ctx, "read the stream", func() error {
+		r, err := w.open(ctx, next)
 		if err != nil {
 			return err
 		}
@@ -202,15 +196,26 @@ func (w *worker) fetch(ctx context.Context, next uint64, msgs chan<- bus.Msg) er
 			}
 		}
 	})
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
-func (w *worker) gather(ctx context.Context, free, ready chan *span, msgs <-chan bus.Msg) error {
+func (w *worker) gather(ctx context.Context, next uint64, free, ready chan *span, msgs <-chan bus.Msg) error {
 	var (
 		cur    *span
 		sentAt time.Time
 		pace   = time.NewTimer(0)
 	)
 	defer pace.Stop()
+	add := func(m bus.Msg) {
+		if m.Seq > next && !w.filtered {
+			cur.holes = append(cur.holes, hole{next, m.Seq - 1})
+		}
+		next = m.Seq + 1
+		cur.add(m)
+	}
 	for {
 		if cur == nil {
 			select {
@@ -224,7 +229,7 @@ func (w *worker) gather(ctx context.Context, free, ready chan *span, msgs <-chan
 			// What is at hand goes into this range before it is offered.
 			select {
 			case m := <-msgs:
-				cur.add(w.stream, w.created, m)
+				add(m)
 				continue
 			default:
 			}
@@ -233,9 +238,10 @@ func (w *worker) gather(ctx context.Context, free, ready chan *span, msgs <-chan
 		if full {
 			in = nil
 		}
+		interval := max(w.cfg.MinInterval, time.Duration(w.pace.Load()))
 		if cur.empty() {
 			out = nil
-		} else if left := w.cfg.MinInterval - time.Since(sentAt); left > 0 && !full {
+		} else if left := interval - time.Since(sentAt); left > 0 && !full {
 			out = nil
 			pace.Reset(left)
 			wait = pace.C
@@ -244,7 +250,7 @@ func (w *worker) gather(ctx context.Context, free, ready chan *span, msgs <-chan
 		case <-ctx.Done():
 			return nil
 		case m := <-in:
-			cur.add(w.stream, w.created, m)
+			add(m)
 		case out <- cur:
 			cur, sentAt = nil, time.Now()
 		case <-wait:
@@ -252,19 +258,27 @@ func (w *worker) gather(ctx context.Context, free, ready chan *span, msgs <-chan
 	}
 }
 
+// at is the record's place of a range.
+func (w *worker) at(first, last uint64) bus.Landing {
+	return bus.Landing{Created: w.life.UnixNano(), First: first, Last: last, Cuts: w.ledger.now.Cuts}
+}
+
 // land writes the range down and lands it.
 func (w *worker) land(ctx context.Context, s *span) error {
 	// The range begins where the last one ended, so that holes from deleted messages belong to one range too.
-	rec := w.ledger.next(w.created, w.landed.Load()+1, s.last)
+	rec := w.ledger.next(w.at(w.landed.Load()+1, s.last), s.lastTime)
 	if err := w.patiently(ctx, "write the record", func() error { return w.ledger.move(ctx, rec) }); err != nil {
 		return err
 	}
-	return w.insert(ctx, s, rec)
+	return w.insert(ctx, s, rec, nil)
 }
 
-// insert lands a range that is written down. It does not return before that is done, unless ctx ends or the stream is another's.
-func (w *worker) insert(ctx context.Context, s *span, rec Record) error {
+// insert lands a range that is written down. It does not return before that is done, unless ctx ends or the unit is another's.
+func (w *worker) insert(ctx context.Context, s *span, rec Record, rest map[string]bool) error {
 	start := time.Now()
+	if err := w.lostHoles(ctx, s); err != nil {
+		return err
+	}
 	for _, d := range s.dead {
 		w.log.Warn("event cannot land, dead-lettered", "seq", d.Seq, "idx", d.Idx, "reason", string(d.Reason), "detail", d.Detail)
 		if err := w.patiently(ctx, "dead-letter", func() error { return w.deps.Bus.PublishOnce(ctx, d) }); err != nil {
@@ -272,9 +286,13 @@ func (w *worker) insert(ctx context.Context, s *span, rec Record) error {
 		}
 	}
 	if s.batch.Rows() > 0 {
-		token := rec.Token(w.stream)
-		if err := w.patiently(ctx, "insert", func() error { return w.deps.Store.Insert(ctx, s.batch, token) }); err != nil {
-			return fmt.Errorf("insert %s: %w", token, err)
+		how := store.Insertion{Token: rec.Token(w.stream, w.shard), Rest: rest, Guard: w.guard}
+		if err := w.patiently(ctx, "insert", func() error {
+			err := w.deps.Store.InsertAs(ctx, s.batch, how)
+			w.slowDown(err)
+			return err
+		}); err != nil {
+			return fmt.Errorf("insert %s: %w", how.Token, err)
 		}
 	}
 	w.deps.Metrics.landed(w.stream, s, time.Since(start).Seconds())
@@ -282,7 +300,80 @@ func (w *worker) insert(ctx context.Context, s *span, rec Record) error {
 	return nil
 }
 
-// patiently does a step again and again until it succeeds. It ends without success only when ctx ends or when the stream is no longer
+// guard is asked before rows are sent. A process that was frozen here and is thawed much later would else send a range whose tokens may be forgotten.
+func (w *worker) guard() error {
+	if !w.valid() {
+		return errUnsure
+	}
+	return nil
+}
+
+// The pace under overload: from minPace it doubles up to maxPace, and comes down by a quarter with each insert that passes.
+const (
+	minPace = 200 * time.Millisecond
+	maxPace = 5 * time.Second
+)
+
+// slowDown makes fewer and larger ranges while the server has too much to do. A range that is written down stays as it is.
+func (w *worker) slowDown(err error) {
+	pace := time.Duration(w.pace.Load())
+	switch {
+	case store.IsOverload(err):
+		pace = min(max(2*pace, minPace), maxPace)
+	case err == nil && pace > 0:
+		if pace = pace * 3 / 4; pace < minPace/2 {
+			pace = 0
+		}
+	}
+	w.pace.Store(int64(pace))
+}
+
+// settle writes down that nothing is in flight, and takes a unit that is quiet past what is not its own, so that what the record says holds for the stream.
+func (w *worker) settle(ctx context.Context) error {
+	through, at := w.landed.Load(), w.ledger.now.LastTime
+	info, err := w.deps.Bus.Info(ctx, w.stream)
+	if err != nil || !info.Created.Equal(w.life) {
+		return nil // the watch sees to it
+	}
+	if gone := info.FirstSeq; gone > through+1 {
+		// Aged out or purged with no message behind it, which would show the hole.
+		first, ok, err := w.deps.Bus.NextStored(ctx, w.stream, w.shard, through+1)
+		if err != nil || ok && first.Seq > gone {
+			return nil // a message is coming, and the hole with it
+		}
+		if !ok || w.filtered {
+			why := fmt.Sprintf("sequences %d-%d of stream %s were gone (aged out, purged or deleted) before they landed", through+1, gone-1, w.stream)
+			if w.filtered {
+				why = fmt.Sprintf("sequences %d-%d of stream %s were gone before what they held of %s landed", through+1, gone-1, w.stream, w.name())
+			}
+			if err := w.lost(ctx, w.life.UnixNano(), through+1, gone-1, at, time.Time{}, why); err != nil {
+				return err
+			}
+			through, at = gone-1, time.Time{}
+		}
+	}
+	if w.filtered {
+		// In this order: what is stored behind info.LastSeq does not matter, and what the leader knows of ours includes all before it.
+		last, ok, err := w.deps.Bus.LastStored(ctx, w.stream, w.shard)
+		if err != nil {
+			return nil
+		}
+		if (!ok || last.Seq <= through) && info.LastSeq > through {
+			through, at = info.LastSeq, info.LastTime
+		}
+	}
+	if now := w.ledger.now; now.First == through+1 && now.Last == through {
+		return nil
+	}
+	rec := w.ledger.next(w.at(through+1, through), at)
+	if err := w.patiently(ctx, "write the record", func() error { return w.ledger.move(ctx, rec) }); err != nil {
+		return err
+	}
+	w.landed.Store(through)
+	return nil
+}
+
+// patiently does a step again and again until it succeeds. It ends without success only when ctx ends or when the unit is no longer
 // ours: a range that was written down is never cut anew and never given up, because its outcome may be unknown.
 func (w *worker) patiently(ctx context.Context, step string, do func() error) error {
 	bo := &backoff.ExponentialBackOff{InitialInterval: 50 * time.Millisecond, MaxInterval: 5 * time.Second, RandomizationFactor: 0.5, Multiplier: 2}
@@ -307,6 +398,8 @@ func (w *worker) patiently(ctx context.Context, step string, do func() error) er
 			warned = time.Now()
 			hint := ""
 			switch {
+			case errors.Is(err, errUnsure):
+				hint = "NATS is not reached: nothing is sent to ClickHouse until it is"
 			case store.IsSchema(err):
 				hint = "the database's schema or rights are not this version's: run hashpivot migrate, check the user"
 			case store.IsRefused(err):

@@ -188,7 +188,7 @@ func (w *world) landOne(st market.Stream, insert bool) {
 	if info.LastSeq < first {
 		return
 	}
-	cell := w.bus.Cell(bus.LandingKey(st))
+	cell := w.bus.Cell(bus.LandingKey(st, bus.Shard{}))
 	_, rev, err := cell.Get(ctx)
 	if err != nil {
 		w.t.Fatal(err)

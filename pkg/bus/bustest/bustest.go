@@ -61,6 +61,30 @@ func DeleteMessage(t testing.TB, srv *bus.Server, stream market.Stream, seq uint
 	})
 }
 
+// Purge removes all messages before the sequence, as age does.
+func Purge(t testing.TB, srv *bus.Server, stream market.Stream, seq uint64) {
+	t.Helper()
+	withJetStream(t, srv, func(js jetstream.JetStream) error {
+		s, err := js.Stream(t.Context(), string(stream))
+		if err != nil {
+			return err
+		}
+		return s.Purge(t.Context(), jetstream.WithPurgeSequence(seq))
+	})
+}
+
+// LoseCell forgets that a cell was ever written.
+func LoseCell(t testing.TB, srv *bus.Server, key string) {
+	t.Helper()
+	withJetStream(t, srv, func(js jetstream.JetStream) error {
+		s, err := js.Stream(t.Context(), "KV_hashpivot")
+		if err != nil {
+			return err
+		}
+		return s.Purge(t.Context(), jetstream.WithPurgeSubject("$KV.hashpivot."+key))
+	})
+}
+
 func withJetStream(t testing.TB, srv *bus.Server, do func(jetstream.JetStream) error) {
 	t.Helper()
 	nc, err := nats.Connect(srv.URL())
