@@ -29,6 +29,8 @@ type Config struct {
 	Landers int
 	// LanderSet are more settings for the landers, key=value.
 	LanderSet []string
+	// Shards of TRADES; 0: it is not cut.
+	Shards int
 	// Rate of the load, events a second.
 	Rate int
 	// Sync is nats-server's sync_interval.
@@ -53,7 +55,7 @@ type Config struct {
 
 // DefaultConfig is `make chaos`.
 func DefaultConfig() Config {
-	return Config{Seed: 1, For: 10 * time.Minute, Landers: 2, Rate: 500, Sync: "always", Binary: "bin/hashpivot", Mounts: true, CheckEvery: 100, Out: os.Stderr}
+	return Config{Seed: 1, For: 10 * time.Minute, Landers: 2, Shards: 2, Rate: 500, Sync: "always", Binary: "bin/hashpivot", Mounts: true, CheckEvery: 100, Out: os.Stderr}
 }
 
 // Report is the result of a run: its last line.
@@ -61,6 +63,7 @@ type Report struct {
 	Seed    uint64 `json:"seed"`
 	Clean   bool   `json:"clean"`
 	Landers int    `json:"landers"`
+	Shards  int    `json:"shards"`
 	Sync    string `json:"sync_interval"`
 	// Faults by kind, and kills by what was killed.
 	Faults map[string]int `json:"faults"`
@@ -101,7 +104,7 @@ func (c Config) note(format string, args ...any) {
 func Run(ctx context.Context, cfg Config) (Report, error) {
 	cfg.init()
 	rep := Report{
-		Seed: cfg.Seed, Landers: cfg.Landers, Sync: cfg.Sync, Faults: map[string]int{}, Killed: map[string]int{}, Not: map[string]int{},
+		Seed: cfg.Seed, Landers: cfg.Landers, Shards: cfg.Shards, Sync: cfg.Sync, Faults: map[string]int{}, Killed: map[string]int{}, Not: map[string]int{},
 		Starts: map[string]int{}, Exits: map[string]map[string]int{},
 	}
 	began := time.Now()
@@ -379,7 +382,7 @@ func (s *system) settle(ctx context.Context, rep *Report) error {
 		rep.Audit.Dead += b.Dead
 	}
 	rep.Audit.Lost, rep.Audit.Duplicates = a.Lost, a.Duplicates
-	gaps, err := s.sql(ctx, "SELECT count() FROM feed_gaps WHERE source = 'lander'", database)
+	gaps, err := s.sql(ctx, "SELECT count() FROM feed_gaps WHERE source LIKE '%lander'", database)
 	if err != nil {
 		return err
 	}

@@ -229,6 +229,9 @@ func (s *system) settings(natsURL, engine string) []string {
 	} {
 		out = append(out, "--set", kv)
 	}
+	if s.cfg.Shards > 0 {
+		out = append(out, "--set", fmt.Sprintf("nats.shards.%s=%d", market.Trades, s.cfg.Shards))
+	}
 	return out
 }
 
@@ -260,6 +263,9 @@ func (s *system) connect(ctx context.Context) error {
 	}
 	cfg := bus.DefaultConfig()
 	cfg.URL, cfg.Replicas, cfg.MaxBytes = urls, len(s.natsURL), streamBytes
+	if s.cfg.Shards > 0 {
+		cfg.Shards = map[market.Stream]int{market.Trades: s.cfg.Shards}
+	}
 	if s.bus, err = bus.Connect(cfg, nil, slog.New(slog.DiscardHandler)); err != nil {
 		return err
 	}

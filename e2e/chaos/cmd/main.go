@@ -26,6 +26,7 @@ func main() {
 	flag.Uint64Var(&cfg.Seed, "seed", cfg.Seed, "of the schedule; the same seed makes the same faults")
 	flag.IntVar(&cfg.Faults, "faults", 0, "make at most so many")
 	flag.IntVar(&cfg.Landers, "landers", cfg.Landers, "at once")
+	flag.IntVar(&cfg.Shards, "shards", cfg.Shards, "of the stream TRADES")
 	flag.IntVar(&cfg.Rate, "rate", cfg.Rate, "events a second")
 	flag.IntVar(&cfg.CheckEvery, "check-every", cfg.CheckEvery, "faults, let everything land and compare; 0: at the end only")
 	flag.StringVar(&cfg.Sync, "sync", cfg.Sync, "sync_interval of the NATS nodes")
