@@ -29,27 +29,43 @@ const landEvents = 2_000_000
 
 // tape makes trades as a busy day has them: a random walk in cents, odd lots, nanosecond stamps, a handful of exchanges and conditions.
 type tape struct {
-	rnd   *rand.Rand
-	at    time.Time
-	cents map[string]int64
-	n     int
+	rnd     *rand.Rand
+	at      time.Time
+	symbols []string
+	cents   map[string]int64
+	n       int
+	// run is how many prints of one symbol follow each other; 1 is a tape, more makes fuller messages of the same symbols.
+	run, left int
+	symbol    string
 }
 
 func newTape() *tape {
-	return &tape{
-		rnd: rand.New(rand.NewPCG(1, 2)), at: time.Date(2026, 11, 20, 14, 30, 0, 0, time.UTC),
-		cents: map[string]int64{"WGMI": 4200, "CORZ": 1650, "BTBT": 210, "IREN": 4900},
+	t := newTapeOf([]string{"WGMI", "CORZ", "BTBT", "IREN"}, 1)
+	t.cents = map[string]int64{"WGMI": 4200, "CORZ": 1650, "BTBT": 210, "IREN": 4900}
+	return t
+}
+
+func newTapeOf(symbols []string, run int) *tape {
+	t := &tape{
+		rnd: rand.New(rand.NewPCG(1, 2)), at: time.Date(2026, 11, 20, 14, 30, 0, 0, time.UTC), symbols: symbols, cents: map[string]int64{}, run: run,
 	}
+	for i, s := range symbols {
+		t.cents[s] = int64(1000 + 7*i)
+	}
+	return t
 }
 
 var (
-	symbols    = []string{"WGMI", "CORZ", "BTBT", "IREN"}
 	exchanges  = []string{"V", "D", "Q", "P", "K", "Z"}
 	conditions = [][]string{{"@"}, {"@", "I"}, {"@", "F"}, {"@", "F", "I"}, {"@", "T"}}
 )
 
 func (t *tape) next() (*market.Trade, error) {
-	sym := symbols[t.rnd.IntN(len(symbols))]
+	if t.left == 0 {
+		t.symbol, t.left = t.symbols[t.rnd.IntN(len(t.symbols))], t.run
+	}
+	t.left--
+	sym := t.symbol
 	t.cents[sym] = max(t.cents[sym]+int64(t.rnd.IntN(3))-1, 1)
 	price, err := decimal.New(t.cents[sym], 2)
 	if err != nil {
@@ -100,8 +116,7 @@ func (s *stream) close() {
 }
 
 // fill publishes n trades and returns how long that took, every message synced to the disk.
-func (s *stream) fill(ctx context.Context, n int) (time.Duration, error) {
-	t := newTape()
+func (s *stream) fill(ctx context.Context, t *tape, n int) (time.Duration, error) {
 	trades := make([]*market.Trade, n)
 	for i := range trades {
 		var err error
@@ -132,7 +147,7 @@ func publish(ctx context.Context, print func(figure)) error {
 		return err
 	}
 	defer s.close()
-	took, err := s.fill(ctx, landEvents)
+	took, err := s.fill(ctx, newTape(), landEvents)
 	if err != nil {
 		return err
 	}
@@ -142,8 +157,8 @@ func publish(ctx context.Context, print func(figure)) error {
 
 func rate(n int, d time.Duration) float64 { return float64(int(float64(n) / d.Seconds())) }
 
-// landing measures the lander over a full stream against the bare engine with the same blocks.
-func landing(ctx context.Context, print func(figure)) error {
+// landingFull measures the lander over a full stream against the bare engine with the same blocks.
+func landingFull(ctx context.Context, print func(figure)) error {
 	dir, err := os.MkdirTemp("", "hashpivot-bench-*")
 	if err != nil {
 		return err
@@ -154,23 +169,25 @@ func landing(ctx context.Context, print func(figure)) error {
 		return err
 	}
 	defer s.close()
-	if _, err := s.fill(ctx, landEvents); err != nil {
+	if _, err := s.fill(ctx, newTape(), landEvents); err != nil {
 		return err
 	}
 	runtime.GC() // what was published is garbage now, and none of the lander's
-	landed, blocks, create, err := land(ctx, s, dir)
+	var bare chembed.BareInsert
+	l, err := land(ctx, s, dir, landEvents, &bare)
 	if err != nil {
 		return err
 	}
-	cfg := engineConfig(filepath.Join(dir, "bare"))
-	bare, err := chembed.RunBareInsert(ctx, cfg, chembed.BareInsert{Setup: []string{create}, Insert: "INSERT INTO trades", Blocks: blocks, Token: "bench"})
+	res, err := chembed.RunBareInsert(ctx, engineConfig(filepath.Join(dir, "bare")), bare)
 	if err != nil {
 		return err
 	}
-	limit := figure{Name: "engine_bare_insert", Value: rate(int(bare.Rows), bare.Elapsed), Unit: "rows/s"}
+	limit := figure{Name: "engine_bare_insert", Value: rate(int(res.Rows), res.Elapsed), Unit: "rows/s"}
 	print(limit)
-	got := rate(landEvents, landed)
+	got := rate(landEvents, l.took)
 	print(figure{Name: "lander", Value: got, Unit: "rows/s", Ratio: got / limit.Value, RatioTo: limit.Name})
+	print(figure{Name: "lander_cpu", Value: l.cpu * 1e6 / landEvents, Unit: "us/row"}) // with nats-server, which is embedded
+	print(figure{Name: "lander_engine_cpu", Value: l.engineCPU * 1e6 / landEvents, Unit: "us/row"})
 	return nil
 }
 
@@ -180,12 +197,19 @@ func engineConfig(dir string) chembed.Config {
 	return c
 }
 
-// land runs the lander until the stream is empty, and returns the time, the landed blocks in Native and the table's statement.
-func land(ctx context.Context, s *stream, dir string) (time.Duration, [][]byte, string, error) {
-	fail := func(err error) (time.Duration, [][]byte, string, error) { return 0, nil, "", err }
+// landing is what it took to land a stream.
+type landing struct {
+	took           time.Duration
+	messages       uint64
+	cpu, engineCPU float64 // seconds, of this process and of the engine's
+}
+
+// land runs the lander until the stream of n trades is empty. It fills bare, if there is one, with the landed blocks and the table's statement.
+func land(ctx context.Context, s *stream, dir string, n int, bare *chembed.BareInsert) (landing, error) {
+	var out landing
 	engine, err := chembed.Start(ctx, engineConfig(filepath.Join(dir, "clickhouse")))
 	if err != nil {
-		return fail(err)
+		return out, err
 	}
 	defer func() {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
@@ -196,47 +220,61 @@ func land(ctx context.Context, s *stream, dir string) (time.Duration, [][]byte, 
 	cfg.Addr = []string{engine.NativeAddr()}
 	st, err := store.Open(ctx, cfg, quiet())
 	if err != nil {
-		return fail(err)
+		return out, err
 	}
 	defer func() { _ = st.Close() }()
 	if err := st.Migrate(ctx); err != nil {
-		return fail(err)
+		return out, err
 	}
+	info, err := s.bus.Info(ctx, market.Trades)
+	if err != nil {
+		return out, err
+	}
+	out.messages = info.Messages
 	lcfg := lander.DefaultConfig()
 	lcfg.Streams = []market.Stream{market.Trades}
 	l, err := lander.New(lcfg, lander.Deps{Bus: s.bus, Store: st, Logger: quiet()})
 	if err != nil {
-		return fail(err)
+		return out, err
 	}
 	lctx, stop := context.WithCancel(ctx)
 	defer stop()
 	done := make(chan error, 1)
-	start := time.Now()
+	start, cpu, engineCPU := time.Now(), cpuSeconds(), cpuSecondsOf(engine.Pid())
 	go func() { done <- l.Run(lctx) }()
 	err = l.Drained(ctx)
-	took := time.Since(start)
+	out.took, out.cpu, out.engineCPU = time.Since(start), cpuSeconds()-cpu, cpuSecondsOf(engine.Pid())-engineCPU
 	stop()
 	if err := errors.Join(err, <-done); err != nil {
-		return fail(err)
+		return out, err
 	}
 	res, err := st.Query(ctx, "SELECT count() FROM trades")
 	if err != nil {
-		return fail(err)
+		return out, err
 	}
-	if n := fmt.Sprint(res.Rows[0][0]); n != strconv.Itoa(landEvents) {
-		return fail(fmt.Errorf("%s rows landed, not %d", n, landEvents))
+	if got := fmt.Sprint(res.Rows[0][0]); got != strconv.Itoa(n) {
+		return out, fmt.Errorf("%s rows landed, not %d", got, n)
 	}
-	res, err = st.Query(ctx, "SHOW CREATE TABLE trades")
+	if bare == nil {
+		return out, nil
+	}
+	*bare, err = landedBlocks(ctx, st, engine.HTTPAddr(), cfg.Database, lcfg.MaxRows)
+	return out, err
+}
+
+// landedBlocks are the blocks that the lander sent: ranges of its greatest size in the order of the stream.
+func landedBlocks(ctx context.Context, st *store.Store, addr, database string, rows int) (chembed.BareInsert, error) {
+	fail := func(err error) (chembed.BareInsert, error) { return chembed.BareInsert{}, err }
+	res, err := st.Query(ctx, "SHOW CREATE TABLE trades")
 	if err != nil {
 		return fail(err)
 	}
-	create := strings.Replace(fmt.Sprint(res.Rows[0][0]), cfg.Database+".trades", "trades", 1)
-	// The blocks that the lander sent: ranges of its greatest size in the order of the stream.
+	create := strings.Replace(fmt.Sprint(res.Rows[0][0]), database+".trades", "trades", 1)
 	q := url.Values{
-		"query":          {"SELECT * FROM " + cfg.Database + ".trades ORDER BY stream_seq, idx FORMAT Native"},
-		"max_block_size": {strconv.Itoa(lcfg.MaxRows)}, "max_threads": {"1"},
+		"query":          {"SELECT * FROM " + database + ".trades ORDER BY stream_seq, idx FORMAT Native"},
+		"max_block_size": {strconv.Itoa(rows)}, "max_threads": {"1"},
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+engine.HTTPAddr()+"/?"+q.Encode(), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/?"+q.Encode(), nil)
 	if err != nil {
 		return fail(err)
 	}
@@ -253,5 +291,5 @@ func land(ctx context.Context, s *stream, dir string) (time.Duration, [][]byte, 
 		return fail(fmt.Errorf("read the landed blocks: HTTP %d %.200s", resp.StatusCode, body))
 	}
 	blocks, err := chembed.NativeBlocks(body)
-	return took, blocks, create, err
+	return chembed.BareInsert{Setup: []string{create}, Insert: "INSERT INTO trades", Blocks: blocks, Token: "bench"}, err
 }

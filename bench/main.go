@@ -38,7 +38,11 @@ var benchmarks = []struct {
 	{"publish", publish},
 	{"ingest", ingest},
 	{"ingest_many", ingestMany},
-	{"landing", landing},
+	{"landing", landingFull},
+	{"landing_symbols", landingSymbols},
+	{"landing_memory", landingMemory},
+	{"landing_peer", landingPeer},
+	{"outage", outage},
 	{"latency", latency},
 	{"fanout", fanout},
 	{"soak", soak},
@@ -51,13 +55,16 @@ func main() {
 	prog.TuneGC() // as the binary does
 	name := flag.String("name", "", "run this one only")
 	profile := flag.String("cpuprofile", "", "write a CPU profile of the benchmark's own process to this file")
-	serve := flag.String("serve", "", "be the server of this name for another bench: what fanout starts")
+	serve := flag.String("serve", "", "be the server of this name for another bench: gateway or engine")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	do := func() error { return run(ctx, *name, os.Stdout) }
-	if *serve == "gateway" {
+	switch *serve {
+	case "gateway":
 		do = serveGateway
+	case "engine":
+		do = serveEngine
 	}
 	err := profiled(*profile, do)
 	if err != nil {

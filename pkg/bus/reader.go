@@ -20,6 +20,8 @@ type Msg struct {
 	Time    time.Time // when JetStream stored it
 	// Events is how many events the publisher says are in Data; 0 where the header is missing.
 	Events int
+	// ID is the message id that its publisher gave it.
+	ID string
 	// Pending is how many messages of the reader's selection were stored behind this one when it was sent.
 	Pending uint64
 	Data    []byte
@@ -127,6 +129,7 @@ func (r *Reader) Next(ctx context.Context) (Msg, error) {
 		return Msg{}, fmt.Errorf("read stream %s: message without its place: %w", r.stream, err)
 	}
 	out := Msg{Seq: meta.Sequence.Stream, Subject: r.decl.published(m.Subject()), Time: meta.Timestamp.UTC(), Pending: meta.NumPending, Data: m.Data()}
+	out.ID = m.Headers().Get(nats.MsgIdHdr)
 	if n, err := strconv.Atoi(m.Headers().Get(headerEvents)); err == nil && n > 0 {
 		out.Events = n
 	}

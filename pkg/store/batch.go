@@ -10,8 +10,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/market"
 )
 
-// Batch gathers events for one Insert. It is not safe for concurrent use. An event must not be changed between Add and Reset: the
-// batch keeps its strings.
+// Batch gathers events for one Insert. It is not safe for concurrent use. It keeps nothing of an event beyond Add.
 type Batch struct {
 	trades      table[*market.Trade]
 	quotes      table[*market.Quote]
@@ -32,12 +31,12 @@ type Batch struct {
 
 	tables []blocksOf
 	rows   int
-	via    *native
+	row8   []byte // scratch of Checksums
 }
 
 // NewBatch returns an empty batch. It belongs to no connection and may be inserted by any Store.
 func NewBatch() *Batch {
-	b := &Batch{via: newNative()}
+	b := &Batch{}
 	b.makeTables()
 	return b
 }
@@ -173,6 +172,9 @@ type table[E market.Event] struct {
 	from, to int64     // its bounds, Unix seconds
 }
 
+// partSize is about what a partition takes before its first row, for a table of many columns.
+const partSize = 12 << 10
+
 // maxFree bounds the empty partitions that a table keeps.
 const maxFree = 2
 
@@ -226,8 +228,9 @@ func (t *table[E]) bytes() int {
 	n := 0
 	for i := range t.parts {
 		for _, c := range t.parts[i].cols {
-			n += c.rows()*c.rowBytes() + c.varBytes()
+			n += c.size()
 		}
+		n += partSize
 	}
 	return n
 }

@@ -2,12 +2,14 @@ package store
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/ClickHouse/ch-go"
 	chproto "github.com/ClickHouse/ch-go/proto"
@@ -103,13 +105,13 @@ const fullBlocks = 54453
 func (s *Store) QueryBlocks(ctx context.Context, sql string, head func([]*Column) error, each func(rows int) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	client, err := s.dial(ctx)
+	conn, err := s.dial(ctx)
 	if err != nil {
 		return fmt.Errorf("connect to ClickHouse at %v: %w", s.cfg.Addr, err)
 	}
-	defer func() { _ = client.Close() }()
+	defer func() { _ = conn.Close() }()
 	res := &blocks{}
-	err = client.Do(ctx, ch.Query{Body: sql, Result: res, OnResult: func(_ context.Context, b chproto.Block) error {
+	err = conn.Do(ctx, ch.Query{Body: sql, Result: res, OnResult: func(_ context.Context, b chproto.Block) error {
 		if !res.told {
 			res.told = true
 			if err := head(res.columns); err != nil {
@@ -130,14 +132,20 @@ func (s *Store) QueryBlocks(ctx context.Context, sql string, head func([]*Column
 	return nil
 }
 
+// client is a connection of ch-go's with the socket below it.
+type client struct {
+	*ch.Client
+	socket net.Conn
+}
+
 // dial opens a connection to the first address that answers.
-func (s *Store) dial(ctx context.Context) (*ch.Client, error) {
+func (s *Store) dial(ctx context.Context) (*client, error) {
 	o, err := s.cfg.options(s.cfg.Database)
 	if err != nil {
 		return nil, err
 	}
 	opt := ch.Options{
-		Database: s.cfg.Database, User: s.cfg.User, Password: s.cfg.Password.Reveal(), ClientName: "hashpivot", TLS: o.TLS, DialTimeout: s.cfg.DialTimeout,
+		Database: s.cfg.Database, User: s.cfg.User, Password: s.cfg.Password.Reveal(), ClientName: "hashpivot",
 		HandshakeTimeout: s.cfg.ReadTimeout, ReadTimeout: s.cfg.ReadTimeout, ProtocolVersion: fullBlocks, Compression: ch.CompressionDisabled,
 	}
 	switch s.cfg.Compression {
@@ -151,22 +159,37 @@ func (s *Store) dial(ctx context.Context) (*ch.Client, error) {
 	}
 	var failed []error
 	for _, addr := range s.cfg.Addr {
-		opt.Address = addr
-		if opt.TLS != nil {
-			host, _, err := net.SplitHostPort(addr)
-			if err != nil {
-				return nil, err
-			}
-			opt.TLS = o.TLS.Clone()
-			opt.TLS.ServerName = host
-		}
-		c, err := ch.Dial(ctx, opt)
+		c, err := connect(ctx, addr, s.cfg.DialTimeout, o.TLS, opt)
 		if err == nil {
 			return c, nil
 		}
 		failed = append(failed, err)
 	}
 	return nil, errors.Join(failed...)
+}
+
+func connect(ctx context.Context, addr string, timeout time.Duration, secure *tls.Config, opt ch.Options) (*client, error) {
+	dialer := &net.Dialer{Timeout: timeout}
+	dial := dialer.DialContext
+	if secure != nil {
+		host, _, err := net.SplitHostPort(addr)
+		if err != nil {
+			return nil, err
+		}
+		secure = secure.Clone()
+		secure.ServerName = host
+		dial = (&tls.Dialer{NetDialer: dialer, Config: secure}).DialContext
+	}
+	socket, err := dial(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	c, err := ch.Connect(ctx, socket, opt)
+	if err != nil {
+		_ = socket.Close()
+		return nil, err
+	}
+	return &client{c, socket}, nil
 }
 
 // blocks decodes the blocks of an answer.

@@ -2,70 +2,38 @@ package store
 
 import (
 	"encoding/binary"
-	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	chproto "github.com/ClickHouse/ch-go/proto"
-	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
 
 	"github.com/hashpivot/hashpivot/pkg/market"
 )
 
-// A col is one column of a block in the making.
+// A col is one column of a block in the making. It holds its values as ClickHouse's native format has them, so that an insert sends them from where
+// they are, without a copy. It keeps nothing of the events that were added.
 type col interface {
 	// name and typ are the column's in the table; typ as the server spells it.
 	name() string
 	typ() string
 	rows() int
-	// rowBytes is what a row costs at least, varBytes what the rows so far cost beyond it; both approximate.
-	rowBytes() int
-	varBytes() int
-	// fill moves the column's values into dst, an empty column of this type.
-	fill(dst column.Interface, via *native) error
+	// size is about what the rows so far take, bytes.
+	size() int
+	// prefix appends what stands before the values in a block, pieces what the values are.
+	prefix(b *chproto.Buffer)
+	pieces(to [][]byte) [][]byte
+	// binary appends the value of row i in ClickHouse's RowBinary format.
+	binary(dst []byte, i int) []byte
 	reset()
 }
 
 // spec names a column.
 type spec struct{ colName, colType string }
 
-func (s spec) name() string { return s.colName }
-func (s spec) typ() string  { return s.colType }
-
-// native feeds bytes in ClickHouse's native format to the Decode method of a clickhouse-go column. That is one copy for a
-// column of fixed width, where Append would convert value by value (a Decimal through big.Int, a DateTime64 through time.Time).
-type native struct {
-	src    source
-	reader *chproto.Reader
-	buf    []byte // scratch
-}
-
-func newNative() *native {
-	n := &native{}
-	n.reader = chproto.NewReader(&n.src)
-	return n
-}
-
-// source is a reader over a byte slice, like bytes.Reader, but it keeps no position across slices.
-type source struct{ b []byte }
-
-func (s *source) Read(p []byte) (int, error) {
-	n := copy(p, s.b)
-	s.b = s.b[n:]
-	if n == 0 && len(p) > 0 {
-		return 0, fmt.Errorf("read column: bytes are missing")
-	}
-	return n, nil
-}
-
-// decode makes dst decode rows from b. All of b must be used, or the next column would begin with its rest.
-func (n *native) decode(dst column.Interface, b []byte, rows int) error {
-	n.src.b = b
-	if err := dst.Decode(n.reader, rows); err != nil {
-		return fmt.Errorf("fill column %s: %w", dst.Name(), err)
-	}
-	return nil
-}
+func (s spec) name() string           { return s.colName }
+func (s spec) typ() string            { return s.colType }
+func (s spec) prefix(*chproto.Buffer) {}
 
 // fixed is a column of a type of fixed width.
 type fixed struct {
@@ -78,14 +46,10 @@ func newFixed(name, typ string, width int) fixed {
 	return fixed{spec: spec{name, typ}, width: width}
 }
 
-func (c *fixed) rows() int     { return len(c.buf) / c.width }
-func (c *fixed) rowBytes() int { return c.width }
-func (c *fixed) varBytes() int { return 0 }
-func (c *fixed) reset()        { c.buf = c.buf[:0] }
-
-func (c *fixed) fill(dst column.Interface, via *native) error {
-	return via.decode(dst, c.buf, c.rows())
-}
+func (c *fixed) rows() int                   { return len(c.buf) / c.width }
+func (c *fixed) size() int                   { return len(c.buf) }
+func (c *fixed) pieces(to [][]byte) [][]byte { return append(to, c.buf) }
+func (c *fixed) reset()                      { c.buf = c.buf[:0] }
 
 func (c *fixed) u8(v uint8)   { c.buf = append(c.buf, v) }
 func (c *fixed) u32(v uint32) { c.buf = binary.LittleEndian.AppendUint32(c.buf, v) }
@@ -119,15 +83,10 @@ func newNullable(name, inner string) nullable {
 	return nullable{spec: spec{name, "Nullable(" + inner + ")"}}
 }
 
-func (c *nullable) rows() int     { return len(c.nulls) }
-func (c *nullable) rowBytes() int { return 9 }
-func (c *nullable) varBytes() int { return 0 }
-func (c *nullable) reset()        { c.nulls, c.buf = c.nulls[:0], c.buf[:0] }
-
-func (c *nullable) fill(dst column.Interface, via *native) error {
-	via.buf = append(append(via.buf[:0], c.nulls...), c.buf...)
-	return via.decode(dst, via.buf, c.rows())
-}
+func (c *nullable) rows() int                   { return len(c.nulls) }
+func (c *nullable) size() int                   { return len(c.nulls) + len(c.buf) }
+func (c *nullable) pieces(to [][]byte) [][]byte { return append(to, c.nulls, c.buf) }
+func (c *nullable) reset()                      { c.nulls, c.buf = c.nulls[:0], c.buf[:0] }
 
 func (c *nullable) set(v uint64) {
 	c.nulls, c.buf = append(c.nulls, 0), binary.LittleEndian.AppendUint64(c.buf, v)
@@ -158,77 +117,77 @@ func (c *nullable) time(t time.Time) {
 // text is a String column.
 type text struct {
 	spec
-	values []string
-	bytes  int
+	buf []byte // length and bytes, each
+	n   int
+	// next is the row that binary reads next, and at where it lies.
+	next, at int
 }
 
 func newText(name string) text { return text{spec: spec{name, "String"}} }
 
-func (c *text) rows() int     { return len(c.values) }
-func (c *text) rowBytes() int { return 16 }
-func (c *text) varBytes() int { return c.bytes }
-
-func (c *text) reset() {
-	clear(c.values) // lets go of the events' memory
-	c.values, c.bytes = c.values[:0], 0
-}
+func (c *text) rows() int                   { return c.n }
+func (c *text) size() int                   { return len(c.buf) }
+func (c *text) pieces(to [][]byte) [][]byte { return append(to, c.buf) }
+func (c *text) reset()                      { c.buf, c.n, c.next, c.at = c.buf[:0], 0, 0, 0 }
 
 func (c *text) add(s string) {
-	c.values = append(c.values, s)
-	c.bytes += len(s)
-}
-
-func (c *text) fill(dst column.Interface, _ *native) error {
-	if _, err := dst.Append(c.values); err != nil {
-		return fmt.Errorf("fill column %s: %w", dst.Name(), err)
-	}
-	return nil
+	c.buf = append(binary.AppendUvarint(c.buf, uint64(len(s))), s...)
+	c.n++
 }
 
 // dict is a LowCardinality(String) column: a dictionary in order of first appearance, and a key for each row.
 type dict struct {
 	spec
-	keys    []uint32
+	keys    []byte // of width bytes each, which grows with the dictionary
+	width   int
 	words   []string
+	head    []byte // the words in the native format
 	index   map[string]uint32
 	last    string // the value before, which is most often the next as well
 	lastKey uint32
 	one     [256]uint32 // keys of the words of one byte (venues' codes), 0: not seen
-	bytes   int
+	scratch []byte
 }
 
 func newDict(name string) dict {
-	d := dict{spec: spec{name, "LowCardinality(String)"}, index: map[string]uint32{}}
-	d.words = append(d.words, "") // the server's default value is key 0
+	d := dict{spec: spec{name, "LowCardinality(String)"}, width: 1, index: map[string]uint32{}}
+	d.words, d.head = append(d.words, ""), append(d.head, 0) // the server's default value is key 0
 	return d
 }
 
-func (c *dict) rows() int     { return len(c.keys) }
-func (c *dict) rowBytes() int { return 4 }
-func (c *dict) varBytes() int { return c.bytes }
+func (c *dict) rows() int { return len(c.keys) / c.width }
+
+// wordSize is about what a word takes beside its text, twice: in the list and in the map.
+const wordSize = 64
+
+func (c *dict) size() int { return len(c.keys) + 2*(len(c.head)-1) + wordSize*(len(c.words)-1) }
 
 // maxWarmWords bounds the dictionary whose map is kept for the next batch.
 const maxWarmWords = 1 << 12
 
 func (c *dict) reset() {
 	if len(c.words) > maxWarmWords {
-		c.index = map[string]uint32{}
-	} else {
-		clear(c.index)
+		c.index, c.words, c.head = map[string]uint32{}, []string{""}, []byte{0}
 	}
+	clear(c.index)
 	clear(c.words)
-	c.keys, c.words = c.keys[:0], c.words[:1]
-	c.last, c.lastKey, c.one, c.bytes = "", 0, [256]uint32{}, 0
+	c.keys, c.width, c.words, c.head = c.keys[:0], 1, c.words[:1], c.head[:1]
+	c.last, c.lastKey, c.one = "", 0, [256]uint32{}
 }
 
 func (c *dict) add(s string) {
-	if s == c.last {
-		c.keys = append(c.keys, c.lastKey)
-		return
+	if s != c.last {
+		c.lastKey = c.key(s)
+		c.last = c.words[c.lastKey]
 	}
-	k := c.key(s)
-	c.keys = append(c.keys, k)
-	c.last, c.lastKey = s, k
+	switch c.width {
+	case 1:
+		c.keys = append(c.keys, byte(c.lastKey))
+	case 2:
+		c.keys = binary.LittleEndian.AppendUint16(c.keys, uint16(c.lastKey))
+	default:
+		c.keys = binary.LittleEndian.AppendUint32(c.keys, c.lastKey)
+	}
 }
 
 func (c *dict) key(s string) uint32 {
@@ -246,60 +205,51 @@ func (c *dict) key(s string) uint32 {
 	k, ok := c.index[s]
 	if !ok {
 		k = c.word(s)
-		c.index[s] = k
+		c.index[c.words[k]] = k
 	}
 	return k
 }
 
 func (c *dict) word(s string) uint32 {
-	c.words = append(c.words, s)
-	c.bytes += len(s) + 48
+	c.words = append(c.words, strings.Clone(s))
+	c.head = append(binary.AppendUvarint(c.head, uint64(len(s))), s...)
+	switch n := len(c.words); {
+	case n > math.MaxUint16 && c.width == 2:
+		c.widen(4)
+	case n > math.MaxUint8 && c.width == 1:
+		c.widen(2)
+	}
 	return uint32(len(c.words) - 1)
 }
 
-func (c *dict) fill(dst column.Interface, via *native) error {
-	via.buf = c.encode(via.buf[:0])
-	return via.decode(dst, via.buf, c.rows())
+// widen makes the keys wider.
+func (c *dict) widen(width int) {
+	n := c.rows()
+	wide := make([]byte, n*width, 2*n*width)
+	for i := range n {
+		if c.width == 1 {
+			wide[i*width] = c.keys[i]
+		} else {
+			copy(wide[i*width:], c.keys[i*c.width:(i+1)*c.width])
+		}
+	}
+	c.keys, c.width = wide, width
 }
 
-// encode appends the column in the native format (without its state prefix, which is the block's business): the type of the keys,
-// the dictionary, the keys.
-func (c *dict) encode(b []byte) []byte {
+func (c *dict) prefix(b *chproto.Buffer) { b.PutInt64(1) } // the version of the dictionary's layout
+
+// pieces are the type of the keys, the dictionary and the keys.
+func (c *dict) pieces(to [][]byte) [][]byte {
 	if len(c.keys) == 0 {
-		return b
+		return to
 	}
 	const additionalKeys, updateDictionary = 1 << 9, 1 << 10
-	var keyType uint64
-	switch n := len(c.words); {
-	case n <= math.MaxUint8:
-		keyType = 0
-	case n <= math.MaxUint16:
-		keyType = 1
-	default:
-		keyType = 2
-	}
-	b = binary.LittleEndian.AppendUint64(b, additionalKeys|updateDictionary|keyType)
+	keyType := uint64(c.width / 2) // 0, 1, 2: one, two, four bytes
+	b := binary.LittleEndian.AppendUint64(c.scratch[:0], additionalKeys|updateDictionary|keyType)
 	b = binary.LittleEndian.AppendUint64(b, uint64(len(c.words)))
-	for _, w := range c.words {
-		b = binary.AppendUvarint(b, uint64(len(w)))
-		b = append(b, w...)
-	}
-	b = binary.LittleEndian.AppendUint64(b, uint64(len(c.keys)))
-	switch keyType {
-	case 0:
-		for _, k := range c.keys {
-			b = append(b, byte(k))
-		}
-	case 1:
-		for _, k := range c.keys {
-			b = binary.LittleEndian.AppendUint16(b, uint16(k))
-		}
-	default:
-		for _, k := range c.keys {
-			b = binary.LittleEndian.AppendUint32(b, k)
-		}
-	}
-	return b
+	b = binary.LittleEndian.AppendUint64(b, uint64(c.rows()))
+	c.scratch = b
+	return append(to, b[:16], c.head, b[16:], c.keys)
 }
 
 // list is an Array(LowCardinality(String)) column.
@@ -313,9 +263,10 @@ func newList(name string) list {
 	return list{spec: spec{name, "Array(LowCardinality(String))"}, values: newDict(name)}
 }
 
-func (c *list) rows() int     { return len(c.offsets) / 8 }
-func (c *list) rowBytes() int { return 8 }
-func (c *list) varBytes() int { return 4*c.values.rows() + c.values.varBytes() }
+func (c *list) rows() int                   { return len(c.offsets) / 8 }
+func (c *list) size() int                   { return len(c.offsets) + c.values.size() }
+func (c *list) prefix(b *chproto.Buffer)    { c.values.prefix(b) }
+func (c *list) pieces(to [][]byte) [][]byte { return c.values.pieces(append(to, c.offsets)) }
 
 func (c *list) reset() {
 	c.offsets = c.offsets[:0]
@@ -329,29 +280,28 @@ func (c *list) add(values []string) {
 	c.offsets = binary.LittleEndian.AppendUint64(c.offsets, uint64(c.values.rows()))
 }
 
-func (c *list) fill(dst column.Interface, via *native) error {
-	via.buf = c.values.encode(append(via.buf[:0], c.offsets...))
-	return via.decode(dst, via.buf, c.rows())
-}
-
 // pairs is a Map(LowCardinality(String), String) column.
 type pairs struct {
 	spec
 	offsets []byte
 	keys    dict
 	values  []byte // varint length and bytes, each
+	ends    []int  // where each row's values end
 }
 
 func newPairs(name string) pairs {
 	return pairs{spec: spec{name, "Map(LowCardinality(String), String)"}, keys: newDict(name)}
 }
 
-func (c *pairs) rows() int     { return len(c.offsets) / 8 }
-func (c *pairs) rowBytes() int { return 8 }
-func (c *pairs) varBytes() int { return 4*c.keys.rows() + c.keys.varBytes() + len(c.values) }
+func (c *pairs) rows() int                { return len(c.offsets) / 8 }
+func (c *pairs) size() int                { return len(c.offsets) + c.keys.size() + len(c.values) }
+func (c *pairs) prefix(b *chproto.Buffer) { c.keys.prefix(b) }
+func (c *pairs) pieces(to [][]byte) [][]byte {
+	return append(c.keys.pieces(append(to, c.offsets)), c.values)
+}
 
 func (c *pairs) reset() {
-	c.offsets, c.values = c.offsets[:0], c.values[:0]
+	c.offsets, c.values, c.ends = c.offsets[:0], c.values[:0], c.ends[:0]
 	c.keys.reset()
 }
 
@@ -362,12 +312,8 @@ func (c *pairs) add(order []string, m map[string]string) {
 		c.values = binary.AppendUvarint(c.values, uint64(len(m[k])))
 		c.values = append(c.values, m[k]...)
 	}
+	c.ends = append(c.ends, len(c.values))
 	c.offsets = binary.LittleEndian.AppendUint64(c.offsets, uint64(c.keys.rows()))
-}
-
-func (c *pairs) fill(dst column.Interface, via *native) error {
-	via.buf = append(c.keys.encode(append(via.buf[:0], c.offsets...)), c.values...)
-	return via.decode(dst, via.buf, c.rows())
 }
 
 // array is an Array column of a type of fixed width: values are appended to values, and end ends the row.
@@ -381,9 +327,9 @@ func newArray(name, inner string, width int) array {
 	return array{spec: spec{name, "Array(" + inner + ")"}, values: newFixed(name, inner, width)}
 }
 
-func (c *array) rows() int     { return len(c.offsets) / 8 }
-func (c *array) rowBytes() int { return 8 }
-func (c *array) varBytes() int { return len(c.values.buf) }
+func (c *array) rows() int                   { return len(c.offsets) / 8 }
+func (c *array) size() int                   { return len(c.offsets) + len(c.values.buf) }
+func (c *array) pieces(to [][]byte) [][]byte { return append(to, c.offsets, c.values.buf) }
 
 func (c *array) reset() {
 	c.offsets = c.offsets[:0]
@@ -392,9 +338,4 @@ func (c *array) reset() {
 
 func (c *array) end() {
 	c.offsets = binary.LittleEndian.AppendUint64(c.offsets, uint64(c.values.rows()))
-}
-
-func (c *array) fill(dst column.Interface, via *native) error {
-	via.buf = append(append(via.buf[:0], c.offsets...), c.values.buf...)
-	return via.decode(dst, via.buf, c.rows())
 }

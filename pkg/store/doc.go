@@ -11,5 +11,6 @@
 // # Columns
 //
 // A Batch holds its columns as the bytes of ClickHouse's native format, appended value by value without reflection or
-// allocation, and hands them to clickhouse-go's columns by their Decode method. Decimals are scaled integers all the way and are exact.
+// allocation, and an insert sends them from there by ch-go, without a copy. Decimals are scaled integers all the way and are exact.
+// Everything else is done by clickhouse-go.
 package store

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 
+	"github.com/ClickHouse/ch-go"
 	"github.com/ClickHouse/clickhouse-go/v2"
 )
 
@@ -49,9 +50,11 @@ func IsOverload(err error) bool {
 
 // Code returns the server's error code in err, if the server has spoken at all.
 func Code(err error) (int32, bool) {
-	var ex *clickhouse.Exception
-	if errors.As(err, &ex) {
+	if ex, ok := errors.AsType[*clickhouse.Exception](err); ok {
 		return ex.Code, true
+	}
+	if ex, ok := errors.AsType[*ch.Exception](err); ok {
+		return int32(ex.Code), true
 	}
 	return 0, false
 }

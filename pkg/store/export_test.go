@@ -53,13 +53,11 @@ func (s *Store) InsertFirst(ctx context.Context, b *Batch, token string, n int) 
 		if n--; n < 0 {
 			return nil
 		}
-		return s.insert(ctx, blk, token+":"+blk.partition, b.via, nil)
+		return s.insert(ctx, blk, token+":"+blk.partition, nil)
 	})
 }
 
 // InsertPaused inserts a batch of one block and calls ready before the block is sent.
 func (s *Store) InsertPaused(ctx context.Context, b *Batch, token string, ready func()) error {
-	return b.each(func(blk block) error {
-		return s.insert(ctx, blk, token+":"+blk.partition, b.via, func() error { ready(); return nil })
-	})
+	return s.InsertAs(ctx, b, Insertion{Token: token, Guard: func() error { ready(); return nil }})
 }

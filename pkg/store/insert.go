@@ -2,11 +2,15 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"strings"
+	"time"
 
+	"github.com/ClickHouse/ch-go"
+	chproto "github.com/ClickHouse/ch-go/proto"
 	"github.com/ClickHouse/clickhouse-go/v2"
-	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
 )
 
 // Insert writes the batch, block by block in the order of tables and partitions, and returns when the server has stored every
@@ -41,8 +45,7 @@ func (s *Store) InsertAs(ctx context.Context, b *Batch, how Insertion) error {
 		if how.Rest[blk.table+":"+blk.partition] {
 			token += "+rest"
 		}
-		if err := s.insert(ctx, blk, token+":"+blk.partition, b.via, how.Guard); err != nil {
-			b.via = newNative() // an unfinished column may have left bytes in it
+		if err := s.insert(ctx, blk, token+":"+blk.partition, how.Guard); err != nil {
 			return fmt.Errorf("insert %d rows into %s, partition %s: %w", blk.cols[0].rows(), blk.table, blk.partition, err)
 		}
 		return nil
@@ -68,6 +71,15 @@ func insertSettings(token string) clickhouse.Settings {
 	}
 }
 
+// settingsOf are settings as ch-go takes them.
+func settingsOf(set clickhouse.Settings) []ch.Setting {
+	out := make([]ch.Setting, 0, len(set))
+	for k, v := range set {
+		out = append(out, ch.Setting{Key: k, Value: fmt.Sprint(v), Important: true})
+	}
+	return out
+}
+
 // receiveTimeout, in seconds, is for how long the server waits for the next piece of a block that is being sent.
 const receiveTimeout = 30
 
@@ -78,48 +90,142 @@ const (
 )
 
 // insert sends one block. ready, if any, is called when everything but the sending is done, and can call it off.
-func (s *Store) insert(ctx context.Context, blk block, token string, via *native, ready func() error) error {
-	names := make([]string, len(blk.cols))
-	for i, c := range blk.cols {
-		names[i] = c.name()
+func (s *Store) insert(ctx context.Context, blk block, token string, ready func() error) error {
+	size := 0
+	for _, c := range blk.cols {
+		size += c.size()
 	}
-	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(insertSettings(token)))
-	batch, err := s.conn.PrepareBatch(ctx, "INSERT INTO "+blk.table+" ("+strings.Join(names, ", ")+")")
+	// The client itself would wait for an answer without end. A large block over a slow network takes its time, hence a second for each MiB.
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.ReadTimeout+time.Duration(size>>20)*time.Second)
+	defer cancel()
+	conn, err := s.inserts.take(ctx, s.dial)
 	if err != nil {
-		return fmt.Errorf("begin insert: %w", err)
+		return fmt.Errorf("begin insert: connect to ClickHouse at %v: %w", s.cfg.Addr, err)
 	}
-	// Abort gives the connection up; after Send it does nothing.
-	defer func() { _ = batch.Abort() }()
-	if err := fill(batch.Columns(), blk, via); err != nil {
+	// Nor does it let go of a read or a write when ctx ends or we call it off: that takes the socket away.
+	awake := context.AfterFunc(ctx, func() { _ = conn.socket.Close() })
+	out := &sending{cols: blk.cols, ready: ready, cancel: cancel, told: make(chan struct{})}
+	err = conn.Do(ctx, out.query("INSERT INTO "+blk.table, settingsOf(insertSettings(token))))
+	if awake() && err == nil {
+		s.inserts.put(conn, size)
+		return nil
+	}
+	_ = conn.Close() // half of a block may be in it
+	switch {
+	case err == nil: // the answer came, and ctx ended just then
+		return nil
+	case out.refused != nil:
+		return out.refused
+	}
+	return fmt.Errorf("send block: %w", err)
+}
+
+// sending is a block on its way.
+type sending struct {
+	cols    []col
+	ready   func() error
+	cancel  func()
+	header  chproto.ColInfoInput
+	told    chan struct{} // closed when the server has told its columns, which header holds
+	state   sendState
+	refused error
+}
+
+type sendState int
+
+const (
+	waiting sendState = iota // for the server's columns
+	going
+	gone
+)
+
+func (s *sending) query(into string, settings []ch.Setting) ch.Query {
+	names := make([]string, len(s.cols))
+	input := make(chproto.Input, len(s.cols))
+	for i, c := range s.cols {
+		names[i], input[i] = c.name(), chproto.InputColumn{Name: c.name(), Data: &inputColumn{c, &s.state}}
+	}
+	return ch.Query{
+		Body: into + " (" + strings.Join(names, ", ") + ") VALUES", Settings: settings, Input: input, OnInput: s.next,
+		Result: &s.header, OnResult: func(context.Context, chproto.Block) error {
+			select {
+			case <-s.told:
+				return errors.New("the server tells its columns twice")
+			default:
+				close(s.told)
+				return nil
+			}
+		},
+	}
+}
+
+// next is called before the block, of which there are no rows until the server's columns have been looked at, and behind it.
+func (s *sending) next(ctx context.Context) error {
+	if s.state == going {
+		s.state = gone
+		return io.EOF
+	}
+	select {
+	case <-s.told:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	err := s.check()
+	if err == nil && s.ready != nil {
+		err = s.ready()
+	}
+	if err != nil {
+		s.refused = err
+		s.cancel()
 		return err
 	}
-	if ready != nil {
-		if err := ready(); err != nil {
-			return err
-		}
+	s.state = going
+	return nil
+}
+
+// check compares the server's columns with ours.
+func (s *sending) check() error {
+	if len(s.header) != len(s.cols) {
+		return fmt.Errorf("%w: the server wants %d columns, not %d", ErrSchema, len(s.header), len(s.cols))
 	}
-	if err := batch.Send(); err != nil {
-		return fmt.Errorf("send block: %w", err)
+	for i, c := range s.cols {
+		if h := s.header[i]; h.Name != c.name() || string(h.Type) != c.typ() {
+			return fmt.Errorf("%w: column %s is %s there, %s %s here", ErrSchema, h.Name, h.Type, c.name(), c.typ())
+		}
 	}
 	return nil
 }
 
-// fill moves the block's columns into the batch's, which come from the server and must be what the block was made for.
-func fill(dst []column.Interface, blk block, via *native) error {
-	if len(dst) != len(blk.cols) {
-		return fmt.Errorf("%w: the server wants %d columns, not %d", ErrSchema, len(dst), len(blk.cols))
+// inputColumn is a column as the client sends it.
+type inputColumn struct {
+	col
+	state *sendState
+}
+
+// Type implements chproto.ColInput.
+func (c *inputColumn) Type() chproto.ColumnType { return chproto.ColumnType(c.typ()) }
+
+// Rows implements chproto.ColInput.
+func (c *inputColumn) Rows() int {
+	if *c.state != going {
+		return 0
 	}
-	rows := blk.cols[0].rows()
-	for i, c := range blk.cols {
-		if dst[i].Name() != c.name() || string(dst[i].Type()) != c.typ() {
-			return fmt.Errorf("%w: column %s is %s there, %s %s here", ErrSchema, dst[i].Name(), dst[i].Type(), c.name(), c.typ())
-		}
-		if err := c.fill(dst[i], via); err != nil {
-			return err
-		}
-		if dst[i].Rows() != rows {
-			return fmt.Errorf("fill column %s: %d rows of %d", c.name(), dst[i].Rows(), rows)
-		}
+	return c.rows()
+}
+
+// EncodeState implements chproto.StateEncoder.
+func (c *inputColumn) EncodeState(b *chproto.Buffer) { c.prefix(b) }
+
+// EncodeColumn implements chproto.ColInput, for a connection that compresses.
+func (c *inputColumn) EncodeColumn(b *chproto.Buffer) {
+	for _, p := range c.pieces(nil) {
+		b.PutRaw(p)
 	}
-	return nil
+}
+
+// WriteColumn implements chproto.ColInput: the bytes go to the socket from where they are.
+func (c *inputColumn) WriteColumn(w *chproto.Writer) {
+	for _, p := range c.pieces(nil) {
+		w.ChainWrite(p)
+	}
 }

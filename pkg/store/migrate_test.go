@@ -139,9 +139,10 @@ func TestSchemaIsWhatBatchesSend(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Those of schemas/reference are filled by statements, not by batches, and so are research_runs and research_results, by AddResearch….
-	const ofReference, ofResearch = 13, 2
-	if want := len(store.Schema()) + ofReference + ofResearch; len(res.Rows) != want {
+	// Those of schemas/reference are filled by statements, not by batches, and so are research_runs and research_results, by AddResearch…, audits, audit_ranges and
+	// dead_marks, by AddAudit… and AddDeadMark…, and deployment, by its migration.
+	const ofReference, ofResearch, ofAudit, ofDeployment = 13, 2, 3, 1
+	if want := len(store.Schema()) + ofReference + ofResearch + ofAudit + ofDeployment; len(res.Rows) != want {
 		t.Errorf("%d tables, want %d", len(res.Rows), want)
 	}
 	for _, r := range res.Rows {

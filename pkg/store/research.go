@@ -59,7 +59,7 @@ func (s *Store) AddResearchRun(ctx context.Context, r ResearchRun) error {
 		ended = &r.Ended
 	}
 	token := fmt.Sprintf("research-run:%s:%s:%d:%s", r.RunID, r.Notebook, r.Attempt, r.State)
-	err := s.addResearch(ctx, token, "INSERT INTO research_runs (trade_date, as_of, run_id, notebook, attempt, state, mark, started, ended, complete, missing, notes, figures, differing, "+
+	err := s.addRows(ctx, token, "INSERT INTO research_runs (trade_date, as_of, run_id, notebook, attempt, state, mark, started, ended, complete, missing, notes, figures, differing, "+
 		"error, error_cell, error_source, traceback, data_state, by, directory, code_version, recorded_at)", [][]any{{
 		r.TradeDate, r.AsOf, r.RunID, r.Notebook, r.Attempt, r.State, r.Mark, r.Started, ended, r.Complete, texts(r.Missing), texts(r.Notes), r.Figures, texts(r.Differing),
 		r.Error, r.ErrorCell, r.ErrorSource, r.Traceback, r.DataState, r.By, r.Directory, r.CodeVersion, time.Now().UTC(),
@@ -85,7 +85,7 @@ func (s *Store) AddResearchResults(ctx context.Context, figures []ResearchResult
 			f.TradeDate, f.AsOf, f.Notebook, f.Name, f.Value, f.Text, f.Unit, f.Note, f.Mark, f.Complete, texts(f.Missing), f.RunID, f.RunAt, f.CodeVersion,
 		}
 	}
-	err := s.addResearch(ctx, "research:"+run+":"+notebook,
+	err := s.addRows(ctx, "research:"+run+":"+notebook,
 		"INSERT INTO research_results (trade_date, as_of, notebook, name, value, text, unit, note, mark, complete, missing, run_id, run_at, code_version)", rows)
 	if err != nil {
 		return fmt.Errorf("add %d results of run %s, notebook %s: %w", len(figures), run, notebook, err)
@@ -93,8 +93,8 @@ func (s *Store) AddResearchResults(ctx context.Context, figures []ResearchResult
 	return nil
 }
 
-// addResearch inserts rows as one block under the token.
-func (s *Store) addResearch(ctx context.Context, token, statement string, rows [][]any) error {
+// addRows inserts rows as one block under the token.
+func (s *Store) addRows(ctx context.Context, token, statement string, rows [][]any) error {
 	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(insertSettings(token)))
 	batch, err := s.conn.PrepareBatch(ctx, statement)
 	if err != nil {

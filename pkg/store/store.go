@@ -11,9 +11,10 @@ import (
 
 // Store is a database of hashpivot's. It is safe for concurrent use.
 type Store struct {
-	cfg  Config
-	log  *slog.Logger
-	conn driver.Conn
+	cfg     Config
+	log     *slog.Logger
+	conn    driver.Conn
+	inserts inserters
 }
 
 // Open prepares a Store. It does not connect: a service may start before its database does, and Ping tells whether it is there.
@@ -32,11 +33,14 @@ func Open(_ context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store at %v: %w", cfg.Addr, err)
 	}
-	return &Store{cfg: cfg, log: log.With("component", "store"), conn: conn}, nil
+	return &Store{
+		cfg: cfg, log: log.With("component", "store"), conn: conn, inserts: inserters{max: cfg.MaxConns, compress: cfg.Compression != CompressionNone},
+	}, nil
 }
 
 // Close ends the connections.
 func (s *Store) Close() error {
+	s.inserts.close()
 	if err := s.conn.Close(); err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}

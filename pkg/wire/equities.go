@@ -90,6 +90,8 @@ func tradeAction(a mdv1.TradeAction) market.TradeAction {
 	return market.TradeAction(a)
 }
 
+func tradeActionOf(b byte) market.TradeAction { return tradeAction(mdv1.TradeAction(b)) }
+
 func quoteBatch(events []market.Event) (*mdv1.QuoteBatch, error) {
 	quotes, err := gather(events, func(q *market.Quote) string { return q.Symbol }, func(q *market.Quote) *mdv1.Quote {
 		return &mdv1.Quote{

@@ -25,6 +25,9 @@ func Encode(dst []byte, events []market.Event) ([]byte, error) {
 	if len(events) == 0 {
 		return nil, ErrEmpty
 	}
+	if len(events) > MaxEvents {
+		return nil, ErrTooMany
+	}
 	switch events[0].(type) {
 	case *market.Trade:
 		return encode(dst, events, tradeBatch)
@@ -76,6 +79,9 @@ func encode[M vtMessage](dst []byte, events []market.Event, build func([]market.
 // Decode reads a batch of the stream. The events may alias data. An error means that the whole message is not understood; single
 // impossible values are Validate's business.
 func Decode(stream market.Stream, data []byte) ([]market.Event, error) {
+	if err := checkCount(data); err != nil {
+		return nil, fmt.Errorf("decode batch of %s: %w", stream, err)
+	}
 	var (
 		evs []market.Event
 		err error

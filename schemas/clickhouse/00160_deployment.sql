@@ -7,5 +7,5 @@ CREATE TABLE IF NOT EXISTS deployment
 )
 ENGINE = MergeTree
 ORDER BY made_at
-SETTINGS fsync_after_insert = 1, fsync_part_directory = 1
+SETTINGS non_replicated_deduplication_window = 10000, fsync_after_insert = 1, fsync_part_directory = 1
 COMMENT 'Who this database is';

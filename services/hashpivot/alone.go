@@ -15,6 +15,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/feed"
 	prog "github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/pkg/store"
+	"github.com/hashpivot/hashpivot/services/audit"
 	"github.com/hashpivot/hashpivot/services/gateway"
 	"github.com/hashpivot/hashpivot/services/lander"
 	"github.com/hashpivot/hashpivot/services/nightly"
@@ -49,6 +50,8 @@ func (*serviceCmd) Run(a *app) error {
 		return a.landerAlone(cfg, reg, health)
 	case "gateway":
 		return a.gatewayAlone(cfg, reg, health)
+	case audit.LeaseName:
+		return a.auditAlone(cfg, reg, health)
 	case nightly.LeaseName:
 		return a.nightlyAlone(cfg, reg, health)
 	}
@@ -61,9 +64,9 @@ func (a *app) loadAlone() (*config, error) {
 	if err != nil {
 		return nil, err
 	}
-	tables := a.command == "lander" || a.command == "gateway" || a.command == nightly.LeaseName
+	tables := a.command == "lander" || a.command == "gateway" || a.command == nightly.LeaseName || a.command == audit.LeaseName
 	if cfg.NATS.URL == "" || tables && len(cfg.ClickHouse.Addr) == 0 {
-		return nil, prog.Usage(errors.New("a service alone needs servers: set nats.url (and clickhouse.addr for lander, gateway and nightly), or start hashpivot up on the same data directory first"))
+		return nil, prog.Usage(errors.New("a service alone needs servers: set nats.url (and clickhouse.addr for lander, gateway, nightly and audit), or start hashpivot up on the same data directory first"))
 	}
 	if err := cfg.marks(a.command); err != nil {
 		return nil, err

@@ -28,6 +28,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/store"
 	"github.com/hashpivot/hashpivot/pkg/store/storetest"
 	"github.com/hashpivot/hashpivot/pkg/wire"
+	"github.com/hashpivot/hashpivot/services/audit"
 	"github.com/hashpivot/hashpivot/services/lander"
 	"github.com/hashpivot/hashpivot/services/signals"
 )
@@ -66,7 +67,7 @@ func TestBadDay(t *testing.T) {
 	d.checkPrints(t, prints)
 	d.checkBars(t)
 	d.checkLedger(t)
-	res, err := lander.Audit(t.Context(), d.bus, d.store, nil)
+	res, err := audit.Audit(t.Context(), d.bus, d.store, nil)
 	if err != nil || !res.Clean() {
 		t.Errorf("audit: %+v, %v", res, err)
 	}

@@ -36,7 +36,8 @@ type cli struct {
 	Sim      simCmd      `cmd:"" help:"Run the simulated upstreams alone and print their addresses."`
 	SQL      sqlCmd      `cmd:"" name:"sql" help:"Run a query in ClickHouse."`
 	Tail     tailCmd     `cmd:"" help:"Print events as they are published."`
-	Audit    auditCmd    `cmd:"" help:"Compare what was published with what landed; exit 1 if anything is lost or doubled."`
+	Audit    auditCmd    `cmd:"" help:"Compare what was published with what landed; exit 1 if anything is lost, doubled or altered."`
+	Dead     deadCmd     `cmd:"" help:"Dead letters: list, show, replay, discard."`
 	Rates    ratesCmd    `cmd:"" help:"GPU rate indices."`
 	Gaps     gapsCmd     `cmd:"" help:"List what was missed, and what became of it."`
 	Backfill backfillCmd `cmd:"" help:"Fetch the history of a span that was never streamed; run again it goes on where it ended."`
@@ -86,7 +87,7 @@ func execute(ctx context.Context, args, env []string, stdout, stderr io.Writer) 
 	switch {
 	case err == nil:
 		return 0
-	case errors.Is(err, errNotClean):
+	case errors.Is(err, errNotClean), errors.Is(err, errDeadLeft):
 		return 1
 	}
 	_, _ = fmt.Fprintf(stderr, "hashpivot: %v\n", err)

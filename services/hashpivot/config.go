@@ -12,6 +12,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/chembed"
 	"github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/pkg/store"
+	"github.com/hashpivot/hashpivot/services/audit"
 	"github.com/hashpivot/hashpivot/services/equities"
 	"github.com/hashpivot/hashpivot/services/gateway"
 	"github.com/hashpivot/hashpivot/services/gpurates"
@@ -36,6 +37,7 @@ type config struct {
 	GPURates   gpurates.Config  `koanf:"gpurates"`
 	Signals    signals.Config   `koanf:"signals"`
 	Lander     lander.Config    `koanf:"lander"`
+	Audit      audit.Config     `koanf:"audit"`
 	Gateway    gateway.Config   `koanf:"gateway"`
 	Nightly    nightly.Config   `koanf:"nightly"`
 	Lease      leaseConfig      `koanf:"lease"`
@@ -85,6 +87,7 @@ func defaultConfig() config {
 		NATS:       natsConfig{Config: bus.DefaultConfig(), Addr: server.Addr, Sync: server.Sync},
 		ClickHouse: clickhouseConfig{Config: client, NativeAddr: engine.NativeAddr, HTTPAddr: engine.HTTPAddr},
 		Equities:   equities.DefaultConfig(), Hashprice: hashprice.DefaultConfig(), GPURates: gpurates.DefaultConfig(), Lander: lander.DefaultConfig(),
+		Audit:   audit.DefaultConfig(),
 		Signals: signals.DefaultConfig(), Gateway: gateway.DefaultConfig(), Nightly: nightly.DefaultConfig(), Lease: leaseConfig{TTL: bus.DefaultLeaseTTL},
 		Sim: simConfig{Seed: 1, Rate: 100},
 	}
@@ -152,7 +155,7 @@ func (a *app) load(m mode) (*config, error) {
 }
 
 func (c *config) validate() error {
-	errs := []error{c.NATS.Validate(), c.Hashprice.Validate(), c.GPURates.Validate(), c.Lander.Validate(), c.Signals.Validate(), c.Gateway.Validate(), c.Nightly.Validate(), c.Lease.Validate()}
+	errs := []error{c.NATS.Validate(), c.Hashprice.Validate(), c.GPURates.Validate(), c.Lander.Validate(), c.Audit.Validate(), c.Signals.Validate(), c.Gateway.Validate(), c.Nightly.Validate(), c.Lease.Validate()}
 	if c.equitiesOn() {
 		errs = append(errs, c.Equities.Validate())
 	}

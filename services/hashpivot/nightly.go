@@ -17,7 +17,7 @@ import (
 
 	"github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/pkg/session"
-	"github.com/hashpivot/hashpivot/services/lander"
+	"github.com/hashpivot/hashpivot/services/audit"
 	"github.com/hashpivot/hashpivot/services/nightly"
 	"github.com/hashpivot/hashpivot/services/nightly/complete"
 )
@@ -56,7 +56,7 @@ func newNightly(cfg *config, m mode, b *backends, log *slog.Logger, reg promethe
 		Bus: b.bus, Store: b.store, Mode: string(m), Mark: m.prefix(), Version: version(), Logger: log.With("service", nightly.LeaseName), Metrics: nightly.NewMetrics(reg),
 		ClickHouse: nightly.ClickHouse{URL: url, Database: cfg.ClickHouse.Database, User: cfg.ClickHouse.User, Password: cfg.ClickHouse.Password},
 		Audit: func(ctx context.Context) (complete.Audit, error) {
-			res, err := lander.Audit(ctx, b.bus, b.store, nil)
+			res, err := audit.Audit(ctx, b.bus, b.store, nil)
 			out := complete.Audit{Clean: res.Clean(), Lost: res.Lost, Duplicates: res.Duplicates}
 			differ := map[string]bool{}
 			for _, d := range res.Differences {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/market"
+	"github.com/hashpivot/hashpivot/pkg/store"
 )
 
 type statusCmd struct{}
@@ -39,6 +40,7 @@ type statusReport struct {
 	Missing uint64         `json:"gaps_missing"`
 	Leases  []bus.Holder   `json:"leases"`
 	Rejects []rejectStatus `json:"dead_letters,omitempty"`
+	Audits  []auditStatus  `json:"audits,omitempty"`
 }
 
 type rejectStatus struct {
@@ -103,6 +105,9 @@ func (c *statusCmd) Run(a *app) error {
 		n, _ := r[3].(uint64)
 		rep.Rejects = append(rep.Rejects, rejectStatus{Of: fmt.Sprint(r[0]), Source: fmt.Sprint(r[1]), Reason: fmt.Sprint(r[2]), Count: n})
 	}
+	if rep.Audits, err = lastAudits(a, b); err != nil && !store.IsSchema(err) { // a database before audits were kept
+		return err
+	}
 	if a.cli.JSON {
 		line, err := json.Marshal(rep)
 		if err != nil {
@@ -153,6 +158,9 @@ func printStatus(a *app, rep statusReport) {
 		a.printf("lease %-10s %s\n", l.Lease, state)
 	}
 	a.printf("gaps: %d open, %d with something missing for good (hashpivot gaps)\n", rep.OpenGaps, rep.Missing)
+	for _, s := range rep.Audits {
+		a.printf("%s\n", s)
+	}
 	for _, r := range rep.Rejects {
 		a.printf("dead letters: %d of %s from %s: %s\n", r.Count, r.Of, r.Source, r.Reason)
 	}

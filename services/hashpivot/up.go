@@ -16,6 +16,7 @@ import (
 
 	"github.com/hashpivot/hashpivot/pkg/feed"
 	"github.com/hashpivot/hashpivot/pkg/run"
+	"github.com/hashpivot/hashpivot/services/audit"
 	"github.com/hashpivot/hashpivot/services/gateway"
 	"github.com/hashpivot/hashpivot/services/lander"
 	"github.com/hashpivot/hashpivot/services/nightly"
@@ -61,6 +62,7 @@ func (c *upCmd) Run(a *app) error {
 	start := time.Now()
 	if c.UntilDrained {
 		cfg.Nightly.Enabled = "false" // there is no night to wait for
+		cfg.Audit.Every = 0           // everything is audited at the end
 	}
 	p, err := a.newPipeline(m, cfg, c.Recorded)
 	if err != nil {
@@ -92,6 +94,7 @@ type pipeline struct {
 	lander *lander.Lander
 	gate   *gateway.Gateway // nil: off
 	night  *nightly.Service // nil: off
+	audit  *audit.Service
 	pubs   *publishers
 	stay   bool // feeds at their end do not end the others
 }
@@ -130,6 +133,9 @@ func (a *app) newPipeline(m mode, cfg *config, recorded string) (_ *pipeline, er
 		if p.gate, err = newGateway(cfg, m, p.back, a.log, reg); err != nil {
 			return nil, err
 		}
+	}
+	if p.audit, err = newAudit(a, cfg, p.back, reg); err != nil {
+		return nil, err
 	}
 	p.pubs = newPublishers(cfg, p.back.bus, a.log, reg)
 	health := &run.Health{}
@@ -259,6 +265,14 @@ func (p *pipeline) runFeeds(ctx context.Context, drain time.Duration) (drained b
 		})
 	}
 
+	if p.cfg.Audit.Every > 0 {
+		night.Go(func() {
+			if err := serveAudit(nctx, p.cfg, p.back, p.audit); err != nil && nctx.Err() == nil {
+				p.app.log.Error("the scheduled audit has ended", "err", err)
+			}
+		})
+	}
+
 	var (
 		mu      sync.Mutex
 		refused error
@@ -344,12 +358,12 @@ func (p *pipeline) untilDrained(a *app, start time.Time) error {
 	if !drained {
 		return errors.New("the recordings did not land; see the log, then run it again to go on")
 	}
-	res, err := lander.Audit(a.ctx, p.back.bus, p.back.store, nil)
+	res, err := audit.Audit(a.ctx, p.back.bus, p.back.store, nil)
 	if err != nil {
 		return err
 	}
 	line, err := json.Marshal(struct {
-		lander.AuditResult
+		audit.Result
 		Seconds float64 `json:"seconds"`
 	}{res, float64(time.Since(start).Milliseconds()) / 1e3})
 	if err != nil {

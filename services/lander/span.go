@@ -22,6 +22,9 @@ type span struct {
 	messages int
 	dead     []*market.DeadLetter
 	holes    []hole
+	decoder  wire.Decoder
+	// deadBytes is about what the letters take; unweighed is what of the messages came since size was told.
+	deadBytes, unweighed, size int
 	// settled, if any, tells what of the range need not be done again.
 	settled *settled
 }
@@ -71,13 +74,31 @@ func (s *span) empty() bool { return s.messages == 0 }
 func (s *span) reset() {
 	s.batch.Reset()
 	s.last, s.lastTime, s.messages, s.dead, s.holes = 0, time.Time{}, 0, nil, nil
+	s.deadBytes, s.unweighed, s.size = 0, 0, 0
+}
+
+// weighEvery is how many bytes of messages are decoded before the rows are weighed again: that looks at every column of every table.
+const weighEvery = 64 << 10
+
+// bytes is about how much memory the span takes. It may lag behind by weighEvery of messages.
+func (s *span) bytes() int {
+	if s.unweighed >= weighEvery {
+		s.size, s.unweighed = s.batch.Bytes(), 0
+	}
+	return s.size + s.deadBytes
+}
+
+// full reports whether the span is to be landed before another message is added to it.
+func (s *span) full(cfg Config) bool {
+	return s.batch.Rows() >= cfg.MaxRows || s.bytes() >= cfg.MaxBytes || len(s.dead) >= maxDead
 }
 
 // add decodes a message into the span. It is a pure function of the message: a replay gives the same rows and the same letters.
 func (s *span) add(m bus.Msg) {
 	s.last, s.lastTime = m.Seq, m.Time
 	s.messages++
-	events, err := wire.Decode(s.stream, m.Data)
+	s.unweighed += len(m.Data)
+	events, err := s.decoder.Decode(s.stream, m.Data)
 	if err != nil {
 		// Another version of us may have made rows of it before.
 		if !s.settled.touched(m.Seq) && !s.settled.dead(m.Seq, -1) {
@@ -112,7 +133,11 @@ func (s *span) bury(m bus.Msg, idx int32, reason market.Reason, cause error, pay
 	d := market.NewDeadFrame("lander", m.Subject, reason, cause.Error(), payload, m.Time)
 	d.Of, d.Created, d.Seq, d.Idx = string(s.stream), s.created/1e9, m.Seq, idx
 	s.dead = append(s.dead, d)
+	s.deadBytes += len(d.Payload) + letterSize
 }
 
-// maxDead bounds the letters of a span, and so their memory.
-const maxDead = 256
+// maxDead bounds the letters of a span, which are published one by one; letterSize is about what one takes beside its payload.
+const (
+	maxDead    = 256
+	letterSize = 1 << 10
+)

@@ -165,7 +165,7 @@ func (w *worker) watch(ctx context.Context) error {
 
 // build fetches and decodes, and offers what it has to the lander whenever that is free: big ranges when behind, small ones when live.
 func (w *worker) build(ctx context.Context, next uint64, free, ready chan *span) error {
-	msgs := make(chan bus.Msg, 64)
+	msgs := newAhead()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return w.fetch(ctx, next, msgs) })
 	g.Go(func() error { return w.gather(ctx, next, free, ready, msgs) })
@@ -173,7 +173,7 @@ func (w *worker) build(ctx context.Context, next uint64, free, ready chan *span)
 }
 
 // fetch reads the unit from next on, through every failure, without a hole and without a double.
-func (w *worker) fetch(ctx context.Context, next uint64, msgs chan<- bus.Msg) error {
+func (w *worker) fetch(ctx context.Context, next uint64, msgs *ahead) error {
 	err := w.patiently(ctx, "read the stream", func() error {
 		r, err := w.open(ctx, next)
 		if err != nil {
@@ -188,12 +188,10 @@ func (w *worker) fetch(ctx context.Context, next uint64, msgs chan<- bus.Msg) er
 			if m.Seq < next {
 				continue
 			}
-			select {
-			case msgs <- m:
-				next = m.Seq + 1
-			case <-ctx.Done():
-				return ctx.Err()
+			if err := msgs.put(ctx, m); err != nil {
+				return err
 			}
+			next = m.Seq + 1
 		}
 	})
 	if ctx.Err() != nil {
@@ -202,7 +200,7 @@ func (w *worker) fetch(ctx context.Context, next uint64, msgs chan<- bus.Msg) er
 	return err
 }
 
-func (w *worker) gather(ctx context.Context, next uint64, free, ready chan *span, msgs <-chan bus.Msg) error {
+func (w *worker) gather(ctx context.Context, next uint64, free, ready chan *span, msgs *ahead) error {
 	var (
 		cur    *span
 		sentAt time.Time
@@ -215,6 +213,7 @@ func (w *worker) gather(ctx context.Context, next uint64, free, ready chan *span
 		}
 		next = m.Seq + 1
 		cur.add(m)
+		msgs.decoded(m)
 	}
 	for {
 		if cur == nil {
@@ -224,17 +223,17 @@ func (w *worker) gather(ctx context.Context, next uint64, free, ready chan *span
 				return nil
 			}
 		}
-		full := cur.batch.Rows() >= w.cfg.MaxRows || cur.batch.Bytes() >= w.cfg.MaxBytes || len(cur.dead) >= maxDead
+		full := cur.full(w.cfg)
 		if !full {
 			// What is at hand goes into this range before it is offered.
 			select {
-			case m := <-msgs:
+			case m := <-msgs.msgs:
 				add(m)
 				continue
 			default:
 			}
 		}
-		in, out, wait := msgs, ready, (<-chan time.Time)(nil)
+		in, out, wait := msgs.msgs, ready, (<-chan time.Time)(nil)
 		if full {
 			in = nil
 		}
