@@ -25,20 +25,21 @@ func TestShort(t *testing.T) {
 	t.Parallel()
 	cfg := DefaultConfig()
 	cfg.Binary, cfg.Out, cfg.Mounts, cfg.Landers, cfg.CheckEvery, cfg.Rate = "../../bin/hashpivot", testLog{t}, false, 2, 0, 300
+	cfg.ReadTimeout = 1500 * time.Millisecond
 	ms := time.Millisecond
 	cfg.Script = []Fault{
+		{Kind: LateAnswer, On: landerName(1), And: engineName, Hold: 3 * time.Second},
 		{Kind: Kill, On: landerName(0), Gap: 200 * ms},
-		{Kind: LateAnswer, On: landerName(1), And: engineName, Gap: 300 * ms, Hold: 6 * time.Second},
 		{Kind: Kill, On: leaderName, Gap: 300 * ms},
-		{Kind: Kill, On: engineName, Gap: 500 * ms},
-		{Kind: Pause, On: landerName(0), Gap: 500 * ms, Hold: 4 * time.Second},
-		{Kind: Cut, On: nodeName(0), And: nodeName(2), Gap: 300 * ms, Hold: time.Second},
-		{Kind: Kill, On: loadName, Gap: 300 * ms},
+		{Kind: Kill, On: engineName, Gap: 300 * ms},
+		{Kind: Pause, On: landerName(0), Gap: 700 * ms, Hold: 3500 * ms},
+		{Kind: Cut, On: nodeName(0), And: nodeName(2), Gap: 200 * ms, Hold: time.Second},
+		{Kind: Kill, On: loadName, Gap: 200 * ms},
 		{Kind: TooManyParts, On: engineName, Gap: 300 * ms, Hold: time.Second},
-		{Kind: HalfOpen, On: loadName, And: nodeName(1), Gap: 300 * ms, Hold: 2 * time.Second},
-		{Kind: Torn, On: landerName(1), And: engineName, By: 5000, Gap: 300 * ms, Hold: time.Second},
-		{Kind: Kill, On: nodeName(1), Gap: 300 * ms},
-		{Kind: Kill, On: landerName(1), Gap: 300 * ms},
+		{Kind: HalfOpen, On: landerName(0), And: engineName, Gap: 200 * ms, Hold: time.Second},
+		{Kind: Torn, On: landerName(1), And: engineName, By: 5000, Gap: 200 * ms, Hold: time.Second},
+		{Kind: Kill, On: nodeName(1), Gap: 200 * ms},
+		{Kind: Kill, On: landerName(1), Gap: 200 * ms},
 	}
 	cfg.then = func(ctx context.Context, s *system) error {
 		for _, spoil := range []string{

@@ -20,6 +20,9 @@ import (
 // errImpossible is of a fault that cannot be made here, for want of rights.
 var errImpossible = errors.New("cannot be made here")
 
+// syncWithin is how long replicas may take to have everything; what else is broken meanwhile is mended within it.
+const syncWithin = 5 * time.Minute
+
 // parts are what a fault needs for itself: two faults never share one. A wipe needs every node: with a store gone, the loss of another node
 // could lose what nobody may promise to keep.
 func (f Fault) parts() []string {
@@ -161,7 +164,7 @@ func (s *system) inflictWipe(ctx context.Context, f Fault) error {
 	if err != nil {
 		return err
 	}
-	if err := s.wait(ctx, "the replicas to be in sync before a store is wiped", 90*time.Second, s.inSync); err != nil {
+	if err := s.wait(ctx, "the replicas to be in sync before a store is wiped", syncWithin, s.inSync); err != nil {
 		return err
 	}
 	p.hold()
@@ -177,7 +180,7 @@ func (s *system) inflictWipe(ctx context.Context, f Fault) error {
 	if err != nil {
 		return fmt.Errorf("wipe the store of %s: %w", f.On, err)
 	}
-	return s.wait(ctx, f.On+" to have everything again", 2*time.Minute, s.inSync)
+	return s.wait(ctx, f.On+" to have everything again", syncWithin, s.inSync)
 }
 
 func (s *system) inflictWire(ctx context.Context, f Fault) error {
@@ -204,7 +207,7 @@ func (s *system) inflictWire(ctx context.Context, f Fault) error {
 	case Torn:
 		toxics = []toxic{{"limit_data", "upstream", map[string]any{"bytes": f.By}}}
 	case LateAnswer:
-		toxics = []toxic{{"latency", "downstream", map[string]any{"latency": 5500}}}
+		toxics = []toxic{{"latency", "downstream", map[string]any{"latency": (s.cfg.ReadTimeout + time.Second).Milliseconds()}}}
 	}
 	var errs []error
 	for _, w := range wires {
@@ -373,7 +376,7 @@ func (s *system) inflictDiskFull(ctx context.Context, f Fault) error {
 	}
 	if f.On != engineName {
 		// JetStream takes a node with a full disk out until it is started again: the other two must be able to go on.
-		if err := s.wait(ctx, "the replicas to be in sync before a disk is filled", 90*time.Second, s.inSync); err != nil {
+		if err := s.wait(ctx, "the replicas to be in sync before a disk is filled", syncWithin, s.inSync); err != nil {
 			return err
 		}
 	}
@@ -390,7 +393,7 @@ func (s *system) inflictDiskFull(ctx context.Context, f Fault) error {
 		return nil
 	}
 	p.kill()
-	return s.wait(ctx, f.On+" to work again after its disk was full", 2*time.Minute, s.inSync)
+	return s.wait(ctx, f.On+" to work again after its disk was full", syncWithin, s.inSync)
 }
 
 // fill writes a file until nothing more fits.

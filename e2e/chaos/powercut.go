@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/market"
@@ -22,14 +23,17 @@ type PowerConfig struct {
 	Cuts int
 	// What loses its power: "nats", "engine", or "all": both and the lander, as one machine does.
 	What string
+	// Warm is how long all works before each cut.
+	Warm time.Duration
 }
 
 // PowerReport says what the cuts cost.
 type PowerReport struct {
-	PowerCut string `json:"power_cut"`
-	Sync     string `json:"sync_interval"`
-	Cuts     int    `json:"cuts"`
-	Clean    bool   `json:"clean"`
+	PowerCut string  `json:"power_cut"`
+	Sync     string  `json:"sync_interval"`
+	Cuts     int     `json:"cuts"`
+	WarmS    float64 `json:"warm_s"`
+	Clean    bool    `json:"clean"`
 	verdict
 	// LostMessages of the streams: acknowledged sequences that the stream did not have any more after a cut, by cut.
 	LostMessages []int `json:"lost_messages"`
@@ -54,7 +58,7 @@ func (r PowerReport) JSON() string {
 // lost is no error: it is the result.
 func CutPower(ctx context.Context, cfg PowerConfig) (rep PowerReport, err error) {
 	began := time.Now()
-	rep = PowerReport{PowerCut: cfg.What, Sync: cfg.Sync, Cuts: cfg.Cuts}
+	rep = PowerReport{PowerCut: cfg.What, Sync: cfg.Sync, Cuts: cfg.Cuts, WarmS: cfg.Warm.Seconds()}
 	defer func() {
 		rep.ElapsedS = time.Since(began).Round(time.Millisecond).Seconds()
 		rep.Clean = err == nil && rep.Lost == 0 && !rep.wrong() && rep.Stuck == "" && rep.Audit.Lost+rep.Audit.Duplicates == 0
@@ -67,13 +71,14 @@ func CutPower(ctx context.Context, cfg PowerConfig) (rep PowerReport, err error)
 	if err != nil {
 		return rep, err
 	}
+	p := &powered{system: s, cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x706f776572)), disk: map[string]*powerFS{}}
+	s.after = p.unmount
 	defer func() {
 		end(err != nil || cfg.Keep)
 		if err != nil || cfg.Keep {
 			rep.Dir = s.dir
 		}
 	}()
-	p := &powered{system: s, cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x706f776572))}
 	if err := p.start(ctx); err != nil {
 		return rep, fmt.Errorf("start the system: %w", err)
 	}
@@ -104,7 +109,6 @@ func (p *powered) start(ctx context.Context) error {
 	if err := p.ownMounts(); err != nil {
 		return err
 	}
-	p.disk = map[string]*powerFS{}
 	for _, name := range []string{nodeName(0), engineName} {
 		d, err := newPowerFS(p.path(name))
 		if err != nil {
@@ -147,6 +151,15 @@ jetstream { store_dir: %q, max_memory_store: 64MB, max_file_store: 1TB, sync_int
 	return p.ready(ctx)
 }
 
+// unmount ends the file systems, when nothing uses them any more.
+func (p *powered) unmount() {
+	for name, d := range p.disk {
+		if err := p.spawn.do(d.unmount); err != nil {
+			p.system.cfg.note("unmount %s: %v", name, err)
+		}
+	}
+}
+
 // cycle is one cut. It returns how many messages of all streams were acknowledged before and are not there after.
 func (p *powered) cycle(ctx context.Context) (lost int, err error) {
 	rows := -1
@@ -165,7 +178,7 @@ func (p *powered) cycle(ctx context.Context) (lost int, err error) {
 	}); err != nil {
 		return 0, err
 	}
-	_ = pass(ctx, time.Duration(500+p.rng.IntN(2500))*time.Millisecond)
+	_ = pass(ctx, p.cfg.Warm+time.Duration(500+p.rng.IntN(2500))*time.Millisecond)
 	var hit []*proc
 	var disks []*powerFS
 	if p.cfg.What != engineName {
@@ -189,16 +202,16 @@ func (p *powered) cycle(ctx context.Context) (lost int, err error) {
 		x.kill()
 	}
 	p.system.cfg.note("power cut: %s", p.cfg.What)
+	p.load.signal(syscall.SIGSTOP) // until it is counted what is gone, nothing may be published
+	defer p.load.signal(syscall.SIGCONT)
 	for _, d := range disks {
 		if err := p.wait(ctx, "the file system to be let go of", 30*time.Second, func(context.Context) error { return d.restore(p.spawn.do) }); err != nil {
 			return 0, err
 		}
 	}
-	p.nats[0].hold() // until it is counted, nothing may be published
 	for _, x := range hit {
 		x.release()
 	}
-	p.nats[0].release()
 	if err := p.wait(ctx, "NATS after the cut", time.Minute, p.natsReady); err != nil {
 		return 0, err
 	}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -72,9 +73,42 @@ func (p *powerFS) mount() error {
 	if err != nil {
 		return fmt.Errorf("mount %s: %w", p.mountPoint, err)
 	}
+	// The processes must not inherit it: one that holds it, and a file of the mount, cannot end when we have ended.
+	if err := closeOnExec("/dev/fuse"); err != nil {
+		return err
+	}
 	p.server, p.stop = server, make(chan struct{})
 	go p.writeBack(p.stop)
 	return nil
+}
+
+// closeOnExec marks what we have open of a path.
+func closeOnExec(path string) error {
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return err
+	}
+	for _, e := range fds {
+		if target, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && target == path {
+			fd, err := strconv.Atoi(e.Name())
+			if err != nil {
+				return err
+			}
+			if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// unmount ends the file system.
+func (p *powerFS) unmount() error {
+	err := p.server.Unmount()
+	if err == nil {
+		close(p.stop)
+	}
+	return err
 }
 
 // writeBack does what the kernel's flusher does, until the file system is unmounted.

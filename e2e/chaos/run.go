@@ -35,6 +35,8 @@ type Config struct {
 	Rate int
 	// Sync is nats-server's sync_interval.
 	Sync string
+	// ReadTimeout is the landers' patience with ClickHouse: an answer that is held back comes later than that.
+	ReadTimeout time.Duration
 	// Binary is the hashpivot that is tested.
 	Binary string
 	// Dir keeps everything; empty: a temporary one. It stays where the run fails, or Keep is set.
@@ -55,7 +57,7 @@ type Config struct {
 
 // DefaultConfig is `make chaos`.
 func DefaultConfig() Config {
-	return Config{Seed: 1, For: 10 * time.Minute, Landers: 2, Shards: 2, Rate: 500, Sync: "always", Binary: "bin/hashpivot", Mounts: true, CheckEvery: 100, Out: os.Stderr}
+	return Config{Seed: 1, For: 10 * time.Minute, Landers: 2, Shards: 2, Rate: 500, Sync: "always", ReadTimeout: 4 * time.Second, Binary: "bin/hashpivot", Mounts: true, CheckEvery: 100, Out: os.Stderr}
 }
 
 // Report is the result of a run: its last line.

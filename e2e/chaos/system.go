@@ -53,6 +53,7 @@ type system struct {
 	js      jetstream.JetStream
 	bus     *bus.Bus
 	client  http.Client
+	after   func() // when no process runs any more
 }
 
 func nodeName(i int) string   { return fmt.Sprintf("nats-%d", i+1) }
@@ -198,8 +199,7 @@ func (s *system) startClients() error {
 			return err
 		}
 		args := append([]string{"lander", "--set", "admin.addr=127.0.0.1:0"}, s.settings(urls, engine)...)
-		// An answer that a proxy holds back must come after the lander has given up on it.
-		args = append(args, "--set", "clickhouse.read_timeout=4s", "--set", "lander.min_interval=20ms", "--set", "lander.max_rows=3000")
+		args = append(args, "--set", "clickhouse.read_timeout="+s.cfg.ReadTimeout.String(), "--set", "lander.min_interval=20ms", "--set", "lander.max_rows=3000")
 		for _, set := range s.cfg.LanderSet {
 			args = append(args, "--set", set)
 		}
@@ -508,4 +508,7 @@ func (s *system) close() {
 		s.nc.Close()
 	}
 	s.wires.close()
+	if s.after != nil {
+		s.after()
+	}
 }

@@ -33,6 +33,7 @@ func main() {
 	flag.StringVar(&cfg.Binary, "binary", cfg.Binary, "the hashpivot that is tested")
 	flag.StringVar(&cfg.Dir, "dir", "", "for everything; default: a temporary one")
 	powerCut := flag.String("power-cut", "", "instead of the schedule, cut the power of nats, engine or all, at the file system")
+	warm := flag.Duration("warm", 0, "how long all works before each cut of the power")
 	cuts := flag.Int("cuts", 5, "of the power")
 	flag.BoolVar(&cfg.Keep, "keep", false, "keep the directory of a clean run too")
 	flag.Parse()
@@ -44,7 +45,7 @@ func main() {
 	var rep interface{ JSON() string }
 	var err error
 	if *powerCut != "" {
-		rep, err = chaos.CutPower(ctx, chaos.PowerConfig{Config: cfg, Cuts: *cuts, What: *powerCut})
+		rep, err = chaos.CutPower(ctx, chaos.PowerConfig{Config: cfg, Cuts: *cuts, What: *powerCut, Warm: *warm})
 	} else {
 		rep, err = chaos.Run(ctx, cfg)
 	}
