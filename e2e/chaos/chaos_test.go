@@ -89,7 +89,7 @@ func (l testLog) Write(b []byte) (int, error) {
 // TestASeedIsASchedule: the same seed gives the same faults, another one others, and every kind comes.
 func TestASeedIsASchedule(t *testing.T) {
 	faults := func(seed uint64) (out []Fault) {
-		s := newSchedule(seed, 2)
+		s := newSchedule(seed, 2, false)
 		for range 700 {
 			out = append(out, s.next())
 		}

@@ -23,31 +23,47 @@ var errImpossible = errors.New("cannot be made here")
 // syncWithin is how long replicas may take to have everything; what else is broken meanwhile is mended within it.
 const syncWithin = 5 * time.Minute
 
+// underWay are messages that a replica may be behind while others are published.
+const underWay = 64
+
 // parts are what a fault needs for itself: two faults never share one. A wipe needs every node: with a store gone, the loss of another node
 // could lose what nobody may promise to keep.
 func (f Fault) parts() []string {
-	all := func() []string {
-		var out []string
+	wire := func(a, b string) string { return min(a, b) + " - " + max(a, b) }
+	// all are the nodes and what is between them.
+	all := func() (out []string) {
 		for i := range nodes {
-			out = append(out, nodeName(i))
+			out = append(out, nodeName(i), wire(nodeName(i), nodeName((i+1)%nodes)))
 		}
 		return out
 	}
-	on := f.On
-	if on == leaderName {
-		// Which node that is turns out later: it holds all of them for as long as it takes to find out and kill.
-		return all()
-	}
 	switch f.Kind {
 	case Wipe, DiskFull:
-		if on != engineName {
-			return all()
+		if f.On == engineName {
+			return []string{f.On}
 		}
+		out := all()
+		if f.Kind == Wipe { // the clients stand still for a moment
+			out = append(out, loadName)
+			for i := range maxLanders {
+				out = append(out, landerName(i))
+			}
+		}
+		return out
 	case Cut, Latency, HalfOpen, Torn, LateAnswer:
-		return []string{f.On + "-" + f.And}
+		return []string{wire(f.On, f.And)}
+	case ClockStep:
+		return []string{"the clock of " + f.On}
 	}
-	return []string{on}
+	if f.On == leaderName {
+		// Which node that is turns out later.
+		return []string{nodeName(0), nodeName(1), nodeName(2)}
+	}
+	return []string{f.On}
 }
+
+// maxLanders of a run.
+const maxLanders = 16
 
 // inflict makes the fault and returns when it has ended and the part works again as far as the fault was to blame.
 func (s *system) inflict(ctx context.Context, f Fault) error {
@@ -73,6 +89,10 @@ func (s *system) inflict(ctx context.Context, f Fault) error {
 		return s.inflictMemory(ctx, f)
 	case DiskFull:
 		return s.inflictDiskFull(ctx, f)
+	case ClockStep:
+		err := s.step(f.On, time.Duration(f.By)*time.Millisecond)
+		_ = pass(ctx, f.Hold)
+		return errors.Join(err, s.step(f.On, 0))
 	}
 	return fmt.Errorf("there is no fault %q", f.Kind)
 }
@@ -164,7 +184,18 @@ func (s *system) inflictWipe(ctx context.Context, f Fault) error {
 	if err != nil {
 		return err
 	}
-	if err := s.wait(ctx, "the replicas to be in sync before a store is wiped", syncWithin, s.inSync); err != nil {
+	// Nothing may be under way: what two nodes have acknowledged and the third does not have yet is lost with one of the two, as Raft has it.
+	clients := append([]*proc{s.load}, s.landers...)
+	for _, c := range clients {
+		c.signal(syscall.SIGSTOP)
+	}
+	resume := sync.OnceFunc(func() {
+		for _, c := range clients {
+			c.signal(syscall.SIGCONT)
+		}
+	})
+	defer resume()
+	if err := s.wait(ctx, "the replicas to be in sync before a store is wiped", syncWithin, s.inSync(0)); err != nil {
 		return err
 	}
 	p.hold()
@@ -177,10 +208,11 @@ func (s *system) inflictWipe(ctx context.Context, f Fault) error {
 		return err
 	})
 	p.release()
+	resume()
 	if err != nil {
 		return fmt.Errorf("wipe the store of %s: %w", f.On, err)
 	}
-	return s.wait(ctx, f.On+" to have everything again", syncWithin, s.inSync)
+	return s.wait(ctx, f.On+" to have everything again", syncWithin, s.inSync(underWay))
 }
 
 func (s *system) inflictWire(ctx context.Context, f Fault) error {
@@ -376,7 +408,7 @@ func (s *system) inflictDiskFull(ctx context.Context, f Fault) error {
 	}
 	if f.On != engineName {
 		// JetStream takes a node with a full disk out until it is started again: the other two must be able to go on.
-		if err := s.wait(ctx, "the replicas to be in sync before a disk is filled", syncWithin, s.inSync); err != nil {
+		if err := s.wait(ctx, "the replicas to be in sync before a disk is filled", syncWithin, s.inSync(underWay)); err != nil {
 			return err
 		}
 	}
@@ -393,7 +425,7 @@ func (s *system) inflictDiskFull(ctx context.Context, f Fault) error {
 		return nil
 	}
 	p.kill()
-	return s.wait(ctx, f.On+" to work again after its disk was full", syncWithin, s.inSync)
+	return s.wait(ctx, f.On+" to work again after its disk was full", syncWithin, s.inSync(underWay))
 }
 
 // fill writes a file until nothing more fits.

@@ -124,7 +124,7 @@ func (p *powerFS) writeBack(stop chan struct{}) {
 		p.mu.Lock()
 		for _, f := range p.files {
 			if len(f.dirty) > 0 && time.Since(f.dirty[0].since) > writeBackAfter {
-				p.toDisk(f)
+				_ = p.toDisk(f) // without power it stays where it is
 			}
 		}
 		p.mu.Unlock()

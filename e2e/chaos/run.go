@@ -44,6 +44,8 @@ type Config struct {
 	Keep bool
 	// Mounts puts two of the stores on small file systems, so that they can be full. It needs root.
 	Mounts bool
+	// Clock is a directory for programs whose clock can be stepped (they are built into it where they are missing); empty: no clock is stepped.
+	Clock string
 	// Script, if any, replaces the schedule.
 	Script []Fault
 	// CheckEvery faults, everything is let come to rest and compared. 0: at the end only.
@@ -121,6 +123,12 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 
 // newSystem makes the system's directory; end ends all its processes.
 func newSystem(cfg Config) (s *system, end func(keep bool), err error) {
+	if cfg.Clock != "" {
+		if cfg.Clock, err = clockPrograms(cfg); err != nil {
+			return nil, nil, err
+		}
+		cfg.Binary = filepath.Join(cfg.Clock, "hashpivot")
+	}
 	if cfg.Binary, err = filepath.Abs(cfg.Binary); err != nil {
 		return nil, nil, err
 	}
@@ -206,7 +214,7 @@ func run(ctx context.Context, cfg Config, rep *Report) (err error) {
 // inflictAll makes the faults of the schedule, each when the parts that it needs are free.
 func (s *system) inflictAll(ctx context.Context, rep *Report) error {
 	var (
-		sched = newSchedule(s.cfg.Seed, s.cfg.Landers)
+		sched = newSchedule(s.cfg.Seed, s.cfg.Landers, s.cfg.Clock != "")
 		ends  = time.Now().Add(s.cfg.For)
 		wg    sync.WaitGroup
 		mu    sync.Mutex

@@ -5,6 +5,7 @@ package chaos
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -46,6 +47,7 @@ const (
 	Memory       = "memory"         // ClickHouse refuses: memory
 	ReadOnly     = "read-only"      // ClickHouse cannot write
 	DiskFull     = "disk-full"
+	ClockStep    = "clock-step" // the wall clock jumps, and back after a while
 )
 
 // Kills tells kinds that count as kills from the others.
@@ -64,8 +66,23 @@ type weighted struct {
 	make   func(s *schedule) Fault
 }
 
-func newSchedule(seed uint64, landers int) *schedule {
-	return &schedule{rng: rand.New(rand.NewPCG(seed, 0x68617368)), landers: landers, kinds: allKinds}
+func newSchedule(seed uint64, landers int, clock bool) *schedule {
+	s := &schedule{rng: rand.New(rand.NewPCG(seed, 0x68617368)), landers: landers, kinds: allKinds}
+	if clock {
+		s.kinds = append(slices.Clone(s.kinds), weighted{6, func(s *schedule) Fault {
+			on := s.node()
+			if s.rng.IntN(2) == 0 {
+				on = s.lander()
+			}
+			// Below half the window in which JetStream knows a message's id again: docs/chaos.md says what a longer step can do.
+			by := 1000 + s.rng.IntN(49_000)
+			if s.rng.IntN(2) == 0 {
+				by = -by
+			}
+			return Fault{Kind: ClockStep, On: on, By: by, Hold: s.between(2000, 8000)}
+		}})
+	}
+	return s
 }
 
 func (s *schedule) next() Fault {

@@ -149,6 +149,9 @@ cluster { name: chaos, listen: %q, advertise: "127.0.0.1:1", no_advertise: true,
 			return err
 		}
 		sp, err := childSpec(nodeName(i), childConfig{Role: "nats", File: file}, true)
+		if err == nil {
+			err = s.withClock(&sp)
+		}
 		if err != nil {
 			return err
 		}
@@ -158,6 +161,22 @@ cluster { name: chaos, listen: %q, advertise: "127.0.0.1:1", no_advertise: true,
 		}
 		s.nats = append(s.nats, p)
 	}
+	return nil
+}
+
+// withClock gives a process a clock that can be stepped, where the run has such.
+func (s *system) withClock(sp *spec) error {
+	if s.cfg.Clock == "" {
+		return nil
+	}
+	file, err := s.clockFile(sp.name)
+	if err != nil {
+		return err
+	}
+	if sp.path != s.cfg.Binary {
+		sp.path = filepath.Join(s.cfg.Clock, "chaos")
+	}
+	sp.env = append(sp.env, clockEnv+"="+file)
 	return nil
 }
 
@@ -203,7 +222,11 @@ func (s *system) startClients() error {
 		for _, set := range s.cfg.LanderSet {
 			args = append(args, "--set", set)
 		}
-		p, err := s.spawn.run(s.procCtx, spec{name: landerName(i), path: s.cfg.Binary, args: args, again: true}, s.path("logs"), s.cfg.note)
+		sp := spec{name: landerName(i), path: s.cfg.Binary, args: args, again: true}
+		if err := s.withClock(&sp); err != nil {
+			return err
+		}
+		p, err := s.spawn.run(s.procCtx, sp, s.path("logs"), s.cfg.note)
 		if err != nil {
 			return err
 		}
@@ -288,29 +311,28 @@ func (s *system) natsReady(ctx context.Context) error {
 	return nil
 }
 
-// inSync is nil when every replica of every stream has all that its leader has.
-func (s *system) inSync(ctx context.Context) error {
-	if err := s.natsReady(ctx); err != nil {
-		return err
-	}
-	for name := range s.streams() {
-		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-		st, err := s.js.Stream(ctx, name)
-		cancel()
-		if err != nil {
-			return fmt.Errorf("ask for %s: %w", name, err)
-		}
-		c := st.CachedInfo().Cluster
-		if c == nil || c.Leader == "" || len(c.Replicas) != nodes-1 {
-			return fmt.Errorf("%s has no leader or not all replicas", name)
-		}
-		for _, r := range c.Replicas {
-			if !r.Current || r.Offline || r.Lag > 0 {
-				return fmt.Errorf("%s: replica %s is behind", name, r.Name)
+// inSync is nil when every replica of every stream has all that its leader has, but for what is under way at most.
+func (s *system) inSync(underWay uint64) func(context.Context) error {
+	return func(ctx context.Context) error {
+		for name := range s.streams() {
+			ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+			st, err := s.js.Stream(ctx, name)
+			cancel()
+			if err != nil {
+				return fmt.Errorf("ask for %s: %w", name, err)
+			}
+			c := st.CachedInfo().Cluster
+			if c == nil || c.Leader == "" || len(c.Replicas) != nodes-1 {
+				return fmt.Errorf("%s has no leader or not all replicas", name)
+			}
+			for _, r := range c.Replicas {
+				if !r.Current || r.Offline || r.Lag > underWay {
+					return fmt.Errorf("%s: replica %s is %d behind (current %t, offline %t)", name, r.Name, r.Lag, r.Current, r.Offline)
+				}
 			}
 		}
+		return nil
 	}
-	return nil
 }
 
 // streams are ours and the records' bucket.

@@ -35,6 +35,7 @@ func main() {
 	powerCut := flag.String("power-cut", "", "instead of the schedule, cut the power of nats, engine or all, at the file system")
 	warm := flag.Duration("warm", 0, "how long all works before each cut of the power")
 	cuts := flag.Int("cuts", 5, "of the power")
+	flag.StringVar(&cfg.Clock, "clock", "", "directory for programs whose clock can be stepped, built there; run it at the top of the checkout")
 	flag.BoolVar(&cfg.Keep, "keep", false, "keep the directory of a clean run too")
 	flag.Parse()
 	if *sets != "" {
