@@ -28,7 +28,9 @@ type Roster struct {
 
 	mu   sync.Mutex
 	sent time.Time // before the last renewal that succeeded; zero: never, or given up
-	seen map[string]sighting
+
+	watch jetstream.KeyWatcher
+	seen  map[string]sighting
 }
 
 type sighting struct {
@@ -98,58 +100,33 @@ func (r *Roster) Renew(ctx context.Context) error {
 	return nil
 }
 
-// Leave takes our entry out, so that the others need not wait.
+// Leave takes our entry out, so that the others need not wait. It must not be called beside Members.
 func (r *Roster) Leave(ctx context.Context) error {
 	r.mu.Lock()
 	r.sent = time.Time{}
 	r.mu.Unlock()
-	kv, err := r.b.bucket(ctx)
-	if err != nil {
-		return err
-	}
-	if err := kv.Purge(ctx, r.key(r.self.ID)); err != nil {
+	r.unwatch()
+	if err := r.purge(ctx, r.self.ID); err != nil {
 		return fmt.Errorf("leave the %ss: %w", r.group, err)
 	}
 	return nil
 }
 
-// Members lists who is there, ourselves among them while we are valid, in one order for all. It must be asked often, several times a TTL: who is gone is seen by
-// an entry that no longer changes.
-func (r *Roster) Members(ctx context.Context) ([]Member, error) {
+func (r *Roster) purge(ctx context.Context, id string) error {
 	kv, err := r.b.bucket(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	return kv.Purge(ctx, r.key(id))
+}
+
+// Members lists who is there, ourselves among them while we are valid, in one order for all. It must be asked often, several times a TTL: who is gone is seen by
+// an entry that no longer changes. It is not safe for concurrent use.
+func (r *Roster) Members(ctx context.Context) ([]Member, error) {
 	ctx, cancel := context.WithTimeout(ctx, r.ttl)
 	defer cancel()
-	keys, err := kv.ListKeysFiltered(ctx, r.key("*"))
-	if err != nil {
+	if err := r.follow(ctx); err != nil {
 		return nil, fmt.Errorf("list the %ss: %w", r.group, err)
-	}
-	defer func() { _ = keys.Stop() }()
-	found := map[string]bool{}
-	for key := range keys.Keys() {
-		id := strings.TrimPrefix(key, r.key(""))
-		found[id] = true
-		if id == r.self.ID {
-			continue
-		}
-		e, err := kv.Get(ctx, key)
-		if errors.Is(err, jetstream.ErrKeyNotFound) {
-			delete(found, id)
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("list the %ss: %w", r.group, err)
-		}
-		if s := r.seen[id]; s.rev != e.Revision() {
-			var entry rosterEntry
-			_ = json.Unmarshal(e.Value(), &entry) // one that cannot be read is a member whose holder is not known
-			r.seen[id] = sighting{e.Revision(), time.Now(), entry}
-		}
-	}
-	if ctx.Err() != nil {
-		return nil, fmt.Errorf("list the %ss: %w", r.group, ctx.Err())
 	}
 	var out []Member
 	if r.Valid() {
@@ -157,14 +134,90 @@ func (r *Roster) Members(ctx context.Context) ([]Member, error) {
 	}
 	for id, s := range r.seen {
 		switch age := time.Since(s.at); {
-		case !found[id]:
-			delete(r.seen, id)
+		case id == r.self.ID:
 		case age >= 20*r.ttl:
-			_ = kv.Purge(ctx, r.key(id)) // long gone; whoever sees it clears it away
+			delete(r.seen, id)
+			_ = r.purge(ctx, id) // long gone; whoever sees it clears it away
 		case age < r.ttl && (r.dead == nil || !r.dead(s.entry.Holder)):
 			out = append(out, Member{id, s.entry.Holder, s.entry.Note})
 		}
 	}
 	slices.SortFunc(out, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
 	return out, nil
+}
+
+// follow takes in what has changed since the last call.
+func (r *Roster) follow(ctx context.Context) error {
+	if r.watch != nil && time.Since(r.seen[r.self.ID].at) >= r.ttl/2 && r.Valid() {
+		// Our own renewals do not come: what the others do would not either.
+		r.unwatch()
+	}
+	if r.watch == nil {
+		kv, err := r.b.bucket(ctx)
+		if err != nil {
+			return err
+		}
+		if r.watch, err = kv.Watch(context.WithoutCancel(ctx), r.key("*")); err != nil {
+			return err
+		}
+		found := map[string]bool{r.self.ID: true}
+		for {
+			select {
+			case e, ok := <-r.watch.Updates():
+				if !ok {
+					r.unwatch()
+					return errors.New("the watch has ended")
+				}
+				if e != nil {
+					found[r.saw(e)] = true
+					continue
+				}
+			case <-ctx.Done():
+				r.unwatch()
+				return ctx.Err()
+			}
+			break // nil: all that was there has come
+		}
+		for id := range r.seen {
+			if !found[id] {
+				delete(r.seen, id)
+			}
+		}
+		r.seen[r.self.ID] = sighting{at: time.Now()}
+	}
+	for {
+		select {
+		case e, ok := <-r.watch.Updates():
+			if !ok {
+				r.unwatch()
+				return errors.New("the watch has ended")
+			}
+			if e != nil {
+				r.saw(e)
+			}
+		default:
+			return nil
+		}
+	}
+}
+
+// saw notes an entry and names whose it is.
+func (r *Roster) saw(e jetstream.KeyValueEntry) (id string) {
+	id = strings.TrimPrefix(e.Key(), r.key(""))
+	switch s := r.seen[id]; {
+	case e.Operation() != jetstream.KeyValuePut:
+		delete(r.seen, id)
+	case s.rev != e.Revision():
+		var entry rosterEntry
+		_ = json.Unmarshal(e.Value(), &entry) // one that cannot be read is a member whose holder is not known
+		r.seen[id] = sighting{e.Revision(), time.Now(), entry}
+	}
+	return id
+}
+
+func (r *Roster) unwatch() {
+	if r.watch != nil {
+		_ = r.watch.Stop() // it has ended, or the connection has
+		r.watch = nil
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"math/big"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/shopspring/decimal"
 
@@ -21,13 +22,13 @@ type SeqCount struct {
 	Rows, Distinct uint64
 }
 
-// Landed returns what is stored of a stream's messages from to to, both inclusive, ascending; a message without rows is absent.
-func (s *Store) Landed(ctx context.Context, stream market.Stream, from, to uint64) ([]SeqCount, error) {
+// Landed returns what is stored of the messages from to to, both inclusive, of a stream's life, ascending; a message without rows is absent.
+func (s *Store) Landed(ctx context.Context, stream market.Stream, life time.Time, from, to uint64) ([]SeqCount, error) {
 	tables, err := tablesOf(stream)
 	if err != nil {
 		return nil, err
 	}
-	where := fmt.Sprintf(" WHERE stream_seq BETWEEN %d AND %d", from, to)
+	where := fmt.Sprintf(" WHERE stream_seq BETWEEN %d AND %d", from, to) + since(life)
 	sql := "SELECT stream_seq, count(), uniqExact(idx) FROM (" + union("stream_seq, idx", where, tables) + ") GROUP BY stream_seq ORDER BY stream_seq"
 	rows, err := s.conn.Query(ctx, sql)
 	if err != nil {

@@ -44,7 +44,7 @@ func TestLandedCountsAcrossTables(t *testing.T) {
 	put(t, b, 3, 0, &market.Fees{Meta: meta(0)})
 	insert(t, st, b, "two")
 
-	got, err := st.Landed(ctx, market.Network, 1, 3)
+	got, err := st.Landed(ctx, market.Network, time.Time{}, 1, 3)
 	if err != nil {
 		t.Fatal(err)
 	}

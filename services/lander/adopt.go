@@ -3,7 +3,6 @@ package lander
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/bus"
@@ -16,7 +15,7 @@ func Adopt(ctx context.Context, deps Deps, stream market.Stream) (bool, error) {
 	if deps.Metrics == nil {
 		deps.Metrics = NewMetrics(nil)
 	}
-	w := &worker{stream: stream, deps: deps, log: deps.Logger.With("stream", string(stream)), landed: &atomic.Uint64{}}
+	w := &worker{stream: stream, deps: deps, log: deps.Logger.With("stream", string(stream)), landed: &progress{}}
 	w.ledger = newLedger(deps.Bus.Cell(bus.LandingKey(stream, bus.Shard{})))
 	v, err := w.look(ctx)
 	if err != nil {

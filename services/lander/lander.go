@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/bus"
@@ -24,9 +23,28 @@ type Lander struct {
 	run   map[unit]*running        // ours
 }
 
+// progress is how far a unit has landed, and in which life of the stream.
+type progress struct {
+	mu      sync.Mutex
+	life    time.Time
+	through uint64
+}
+
+func (p *progress) set(life time.Time, through uint64) {
+	p.mu.Lock()
+	p.life, p.through = life, through
+	p.mu.Unlock()
+}
+
+func (p *progress) get() (life time.Time, through uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.life, p.through
+}
+
 // running is a unit that we land.
 type running struct {
-	landed atomic.Uint64
+	landed progress
 	quit   chan struct{}
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -295,7 +313,11 @@ func (l *Lander) through(ctx context.Context, info bus.Info) (uint64, error) {
 			ours = false
 			break
 		}
-		through = min(through, r.landed.Load())
+		life, at := r.landed.get()
+		if !life.Equal(info.Created) {
+			at = 0
+		}
+		through = min(through, at)
 	}
 	l.mu.Unlock()
 	if ours {

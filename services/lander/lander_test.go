@@ -16,37 +16,30 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/chembed/chembedtest"
 	"github.com/hashpivot/hashpivot/pkg/market"
 	"github.com/hashpivot/hashpivot/pkg/store"
+	"github.com/hashpivot/hashpivot/pkg/store/storetest"
 	"github.com/hashpivot/hashpivot/services/lander"
 )
 
-func TestMain(m *testing.M) { chembedtest.Main(m) }
+func TestMain(m *testing.M) { storetest.Main(m) }
 
 // world is a real nats-server and a real ClickHouse, migrated.
 type world struct {
-	t      testing.TB
-	bus    *bus.Bus
-	store  *store.Store
-	engine *chembed.Server
-	pub    *bus.Publisher
-	raw    *bus.Server
+	t     testing.TB
+	bus   *bus.Bus
+	store *store.Store
+	pub   *bus.Publisher
+	raw   *bus.Server
 }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
+	return worldWith(t, storetest.Start(t))
+}
+
+func worldWith(t testing.TB, st *store.Store) *world {
+	t.Helper()
 	srv, b := bustest.Start(t)
-	w := &world{t: t, bus: b, raw: srv, engine: chembedtest.Start(t)}
-	scfg := store.DefaultConfig()
-	scfg.Addr = []string{w.engine.NativeAddr()}
-	st, err := store.Open(t.Context(), scfg, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.store = st
-	t.Cleanup(func() { _ = st.Close() })
-	if err := w.store.Migrate(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	w.pub = b.NewPublisher(bus.PublisherConfig{})
+	w := &world{t: t, bus: b, raw: srv, store: st, pub: b.NewPublisher(bus.PublisherConfig{})}
 	t.Cleanup(func() { _ = w.pub.Close(context.Background()) })
 	return w
 }
@@ -205,14 +198,15 @@ func TestLandsEverythingOnceAcrossRestarts(t *testing.T) {
 
 // TestEngineKilledWhileLanding: kill -9 of the engine at any moment costs neither a row nor a double.
 func TestEngineKilledWhileLanding(t *testing.T) {
-	w := newWorld(t)
+	st, engine := storetest.StartServer(t, func(*chembed.Config) {})
+	w := worldWith(t, st)
 	cfg := small()
 	cfg.MaxRows = 500
 	l, _ := w.start(cfg)
 	for round := range 6 {
 		w.publish(round*2000, round*2000+2000)
 		// No such process: it is already down from the last kill, which is as good.
-		if err := syscall.Kill(w.engine.Pid(), syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		if err := syscall.Kill(engine.Pid(), syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 			t.Fatal(err)
 		}
 	}

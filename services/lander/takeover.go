@@ -90,7 +90,7 @@ func (w *worker) tryTakeOver(ctx context.Context) (next uint64, _ error) {
 			return 0, err
 		}
 	}
-	w.landed.Store(rec.Last)
+	w.reached(rec.Last)
 	return rec.Last + 1, nil
 }
 

@@ -30,13 +30,20 @@ type worker struct {
 	// zombies is for how long an insert of a former lander can still be under way.
 	zombies time.Duration
 
-	landed *atomic.Uint64
-	ledger *ledger
-	life   time.Time // when the stream was created
+	landed  *progress // as others see it
+	through uint64    // what has landed; only the worker's own loop knows it
+	ledger  *ledger
+	life    time.Time // when the stream was created
 	// filtered says that other messages than the unit's stand in the stream.
 	filtered bool
 	// pace is the least time between two inserts of a server that has too much to do, in ns; 0: it has not.
 	pace atomic.Int64
+}
+
+// reached notes how far the unit has landed.
+func (w *worker) reached(through uint64) {
+	w.through = through
+	w.landed.set(w.life, through)
 }
 
 // name of what the worker lands.
@@ -265,7 +272,7 @@ func (w *worker) at(first, last uint64) bus.Landing {
 // land writes the range down and lands it.
 func (w *worker) land(ctx context.Context, s *span) error {
 	// The range begins where the last one ended, so that holes from deleted messages belong to one range too.
-	rec := w.ledger.next(w.at(w.landed.Load()+1, s.last), s.lastTime)
+	rec := w.ledger.next(w.at(w.through+1, s.last), s.lastTime)
 	if err := w.patiently(ctx, "write the record", func() error { return w.ledger.move(ctx, rec) }); err != nil {
 		return err
 	}
@@ -295,7 +302,7 @@ func (w *worker) insert(ctx context.Context, s *span, rec Record, rest map[strin
 		}
 	}
 	w.deps.Metrics.landed(w.stream, s, time.Since(start).Seconds())
-	w.landed.Store(rec.Last)
+	w.reached(rec.Last)
 	return nil
 }
 
@@ -329,7 +336,7 @@ func (w *worker) slowDown(err error) {
 
 // settle writes down that nothing is in flight, and takes a unit that is quiet past what is not its own, so that what the record says holds for the stream.
 func (w *worker) settle(ctx context.Context) error {
-	through, at := w.landed.Load(), w.ledger.now.LastTime
+	through, at := w.through, w.ledger.now.LastTime
 	info, err := w.deps.Bus.Info(ctx, w.stream)
 	if err != nil || !info.Created.Equal(w.life) {
 		return nil // the watch sees to it
@@ -368,7 +375,7 @@ func (w *worker) settle(ctx context.Context) error {
 	if err := w.patiently(ctx, "write the record", func() error { return w.ledger.move(ctx, rec) }); err != nil {
 		return err
 	}
-	w.landed.Store(through)
+	w.reached(through)
 	return nil
 }
 

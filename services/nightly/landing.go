@@ -53,7 +53,7 @@ func (s *Service) landedWithin(ctx context.Context, st market.Stream, info bus.I
 	if err != nil && !errors.Is(err, errPast) {
 		return 0, "", err
 	}
-	rows, err := s.deps.Store.Landed(ctx, st, first, last)
+	rows, err := s.deps.Store.Landed(ctx, st, info.Created, first, last)
 	if err != nil {
 		return 0, "", err
 	}

@@ -306,10 +306,14 @@ func Await(ctx context.Context, d Deps, o *Outcome) error {
 	if o.Fate != "replayed" || o.ReplaySeq == 0 {
 		return nil
 	}
+	info, err := d.Bus.Info(ctx, market.Stream(o.Of))
+	if err != nil {
+		return err
+	}
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		counts, err := d.Store.Landed(ctx, market.Stream(o.Of), o.ReplaySeq, o.ReplaySeq)
+		counts, err := d.Store.Landed(ctx, info.Stream, info.Created, o.ReplaySeq, o.ReplaySeq)
 		if err == nil {
 			o.Landed, o.DiedAgain = 0, 0
 			for _, c := range counts {
