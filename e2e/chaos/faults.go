@@ -112,7 +112,7 @@ func pass(ctx context.Context, d time.Duration) error {
 func (s *system) target(ctx context.Context, name string) (*proc, error) {
 	if name == leaderName {
 		i := -1
-		err := s.wait(ctx, "a leader of TRADES", 20*time.Second, func(ctx context.Context) error {
+		err := s.wait(ctx, "a leader of TRADES", startWithin, func(ctx context.Context) error {
 			if i = s.leader(ctx, "TRADES"); i < 0 {
 				return errors.New("there is none")
 			}
@@ -127,7 +127,7 @@ func (s *system) target(ctx context.Context, name string) (*proc, error) {
 	if p == nil {
 		return nil, fmt.Errorf("there is no process %s", name)
 	}
-	return p, s.wait(ctx, name+" to run", 20*time.Second, func(context.Context) error {
+	return p, s.wait(ctx, name+" to run", startWithin, func(context.Context) error {
 		if p.pid() == 0 {
 			return errors.New("it does not")
 		}
@@ -142,7 +142,7 @@ func (s *system) inflictKill(ctx context.Context, f Fault) error {
 	}
 	if f.On == engineName && f.And == "" {
 		// The engine's own process; its parent starts it again.
-		return s.wait(ctx, "the engine to kill", 20*time.Second, func(context.Context) error {
+		return s.wait(ctx, "the engine to kill", startWithin, func(context.Context) error {
 			children := p.children()
 			if len(children) == 0 {
 				return errors.New("it does not run")

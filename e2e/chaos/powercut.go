@@ -67,6 +67,7 @@ func CutPower(ctx context.Context, cfg PowerConfig) (rep PowerReport, err error)
 		}
 	}()
 	cfg.init()
+	cfg.ReadTimeout = time.Minute // no answers are held back here
 	s, end, err := newSystem(cfg.Config)
 	if err != nil {
 		return rep, err
@@ -163,7 +164,7 @@ func (p *powered) unmount() {
 // cycle is one cut. It returns how many messages of all streams were acknowledged before and are not there after.
 func (p *powered) cycle(ctx context.Context) (lost int, err error) {
 	rows := -1
-	if err := p.wait(ctx, "rows to land before the power is cut", 2*time.Minute, func(ctx context.Context) error {
+	if err := p.wait(ctx, "rows to land before the power is cut", drainWithin, func(ctx context.Context) error {
 		n, err := p.rowsOfTrades(ctx)
 		switch {
 		case err != nil:
@@ -212,11 +213,11 @@ func (p *powered) cycle(ctx context.Context) (lost int, err error) {
 	for _, x := range hit {
 		x.release()
 	}
-	if err := p.wait(ctx, "NATS after the cut", time.Minute, p.natsReady); err != nil {
+	if err := p.wait(ctx, "NATS after the cut", startWithin, p.natsReady); err != nil {
 		return 0, err
 	}
 	var after map[string]uint64
-	if err := p.wait(ctx, "the streams after the cut", time.Minute, func(ctx context.Context) (err error) {
+	if err := p.wait(ctx, "the streams after the cut", startWithin, func(ctx context.Context) (err error) {
 		after, err = p.lastSeqs(ctx)
 		return err
 	}); err != nil {
@@ -240,7 +241,7 @@ func (p *powered) rowsOfTrades(ctx context.Context) (n int, err error) {
 
 // result lets everything land that is there, and counts.
 func (p *powered) result(ctx context.Context, rep *PowerReport) error {
-	end, cancel := context.WithTimeout(ctx, time.Minute)
+	end, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
 	if err := p.load.terminate(end); err != nil {
 		return err

@@ -192,7 +192,7 @@ func run(ctx context.Context, cfg Config, rep *Report) (err error) {
 	if err := s.start(ctx); err != nil {
 		return fmt.Errorf("start the system: %w", err)
 	}
-	if err := s.wait(ctx, "the first rows", time.Minute, func(ctx context.Context) error {
+	if err := s.wait(ctx, "the first rows", startWithin, func(ctx context.Context) error {
 		n, err := s.sql(ctx, "SELECT count() FROM trades", database)
 		if err == nil && n == "0" {
 			err = errors.New("there are none")
@@ -306,7 +306,7 @@ func (s *system) inflictAll(ctx context.Context, rep *Report) error {
 }
 
 // drainWithin is how long everything may take to land when nothing is broken any more.
-const drainWithin = 3 * time.Minute
+const drainWithin = 5 * time.Minute
 
 // check lets everything land while the load goes on, and compares.
 func (s *system) check(ctx context.Context, rep *Report, when string) error {
@@ -362,7 +362,7 @@ func (s *system) compare(ctx context.Context, rep *Report, acked map[int]told, w
 
 // settle ends the load, lets everything land, and compares in every way there is.
 func (s *system) settle(ctx context.Context, rep *Report) error {
-	end, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	end, cancel := context.WithTimeout(ctx, drainWithin)
 	defer cancel()
 	if err := s.load.terminate(end); err != nil {
 		return err
@@ -379,7 +379,7 @@ func (s *system) settle(ctx context.Context, rep *Report) error {
 		return err
 	}
 	var a audit
-	err = s.wait(ctx, "the audit", 2*time.Minute, func(ctx context.Context) (err error) {
+	err = s.wait(ctx, "the audit", drainWithin, func(ctx context.Context) (err error) {
 		a, err = s.audit(ctx)
 		return err
 	})

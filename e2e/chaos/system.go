@@ -30,6 +30,9 @@ import (
 // nodes of the NATS cluster.
 const nodes = 3
 
+// startWithin is how long a part may take to be up on a machine that has much else to do.
+const startWithin = 3 * time.Minute
+
 const database = "hashpivot_sim"
 
 // system is what is under test: every part a process of its own, every connection through a proxy, and a way around the proxies for us.
@@ -95,13 +98,13 @@ func (s *system) start(ctx context.Context) error {
 
 // ready waits for the servers, prepares them, and starts what works with them.
 func (s *system) ready(ctx context.Context) error {
-	if err := s.wait(ctx, "the NATS cluster", time.Minute, s.natsReady); err != nil {
+	if err := s.wait(ctx, "the NATS cluster", startWithin, s.natsReady); err != nil {
 		return err
 	}
 	if err := s.connect(ctx); err != nil {
 		return err
 	}
-	if err := s.wait(ctx, "the engine", time.Minute, func(ctx context.Context) error {
+	if err := s.wait(ctx, "the engine", startWithin, func(ctx context.Context) error {
 		_, err := s.sql(ctx, "SELECT 1", "default")
 		return err
 	}); err != nil {
@@ -260,7 +263,7 @@ func (s *system) settings(natsURL, engine string) []string {
 
 // hashpivot runs a command of the operator's, around the proxies, and returns its standard output.
 func (s *system) hashpivot(ctx context.Context, args ...string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, s.cfg.Binary, append(args, s.settings(strings.Join(s.natsURL, ","), s.native)...)...)
 	var out, errs bytes.Buffer
@@ -292,7 +295,7 @@ func (s *system) connect(ctx context.Context) error {
 	if s.bus, err = bus.Connect(cfg, nil, slog.New(slog.DiscardHandler)); err != nil {
 		return err
 	}
-	return s.wait(ctx, "the streams to be declared", time.Minute, s.bus.Ensure)
+	return s.wait(ctx, "the streams to be declared", startWithin, s.bus.Ensure)
 }
 
 // natsReady is nil when every node says that all it keeps is current.
