@@ -147,14 +147,18 @@ func (s *system) inflictKill(ctx context.Context, f Fault) error {
 			if len(children) == 0 {
 				return errors.New("it does not run")
 			}
-			return syscall.Kill(children[0], syscall.SIGKILL)
+			return syscall.Kill(children[0], syscall.SIGKILL) // gone meanwhile: tried again
 		})
 	}
+	err = s.wait(ctx, p.name+" to kill", startWithin, func(context.Context) error {
+		if !p.kill() {
+			return errors.New("it does not run") // it ended by itself, and is started again
+		}
+		return nil
+	})
 	p.delay(f.Hold)
-	if !p.kill() {
-		return fmt.Errorf("%s had ended already", p.name)
-	}
-	return pass(ctx, f.Hold)
+	_ = pass(ctx, f.Hold)
+	return err
 }
 
 func (s *system) inflictPause(ctx context.Context, f Fault) error {
@@ -162,13 +166,21 @@ func (s *system) inflictPause(ctx context.Context, f Fault) error {
 	if err != nil {
 		return err
 	}
-	pids := []int{p.pid()}
-	if f.On == engineName {
-		pids = append(pids, p.children()...)
+	var pids []int
+	err = s.wait(ctx, p.name+" to pause", startWithin, func(context.Context) error {
+		if pids = []int{p.pid()}; pids[0] == 0 {
+			return errors.New("it does not run")
+		}
+		return syscall.Kill(pids[0], syscall.SIGSTOP)
+	})
+	if err != nil {
+		return err
 	}
-	for _, pid := range pids {
-		if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-			return fmt.Errorf("pause %s: %w", p.name, err)
+	if f.On == engineName {
+		for _, child := range p.children() {
+			if syscall.Kill(child, syscall.SIGSTOP) == nil { // else it has ended
+				pids = append(pids, child)
+			}
 		}
 	}
 	defer func() {
