@@ -20,7 +20,7 @@ import (
 // which the harness writes while they run. Timers and time.Since go by the monotonic clock, as they do when a real clock is stepped.
 
 // clockEnv names the file with the offset in nanoseconds.
-const clockEnv = "HASHPIVOT_CHAOS_CLOCK"
+const clockEnv = "CHAOS_CLOCK_OFFSET_NS"
 
 const clockSource = `package time
 
