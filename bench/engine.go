@@ -61,18 +61,18 @@ type engineProcess struct {
 	in  io.WriteCloser
 }
 
-func startEngine(dir string) (*engineProcess, error) {
+func startEngine(ctx context.Context, dir string) (*engineProcess, error) {
 	e := &engineProcess{dir: dir, engineUp: engineUp{Native: "127.0.0.1:0", HTTP: "127.0.0.1:0"}}
-	return e, e.start()
+	return e, e.start(ctx)
 }
 
 // start starts it, at the addresses of its last life.
-func (e *engineProcess) start() error {
+func (e *engineProcess) start(ctx context.Context) error {
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find the benchmark's own binary: %w", err)
 	}
-	e.cmd = exec.Command(self, "-serve", "engine", "-engine-dir", e.dir, "-engine-native", e.Native, "-engine-http", e.HTTP)
+	e.cmd = exec.CommandContext(ctx, self, "-serve", "engine", "-engine-dir", e.dir, "-engine-native", e.Native, "-engine-http", e.HTTP)
 	e.cmd.Stderr = os.Stderr
 	if e.in, err = e.cmd.StdinPipe(); err != nil {
 		return fmt.Errorf("make a pipe: %w", err)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -24,8 +25,13 @@ import (
 	"github.com/hashpivot/hashpivot/services/lander"
 )
 
-// landEvents are the trades of the publish and landing benchmarks: enough for several ranges of the greatest size.
-const landEvents = 2_000_000
+var (
+	landRows  = flag.Int("max-rows", 0, "of landing: lander.max_rows (default: the lander's)")
+	landBytes = flag.Int("max-bytes", 0, "of landing: lander.max_bytes (default: the lander's)")
+)
+
+// landEvents are the trades of the publish and landing benchmarks: enough for many ranges of the greatest size.
+const landEvents = 6_000_000
 
 // tape makes trades as a busy day has them: a random walk in cents, odd lots, nanosecond stamps, a handful of exchanges and conditions.
 type tape struct {
@@ -116,23 +122,34 @@ func (s *stream) close() {
 }
 
 // fill publishes n trades and returns how long that took, every message synced to the disk.
-func (s *stream) fill(ctx context.Context, t *tape, n int) (time.Duration, error) {
-	trades := make([]*market.Trade, n)
-	for i := range trades {
-		var err error
-		if trades[i], err = t.next(); err != nil {
-			return 0, err
-		}
-	}
+func (s *stream) fill(ctx context.Context, t *tape, n int) (took time.Duration, _ error) {
 	p := s.bus.NewPublisher(bus.PublisherConfig{})
-	start := time.Now()
-	for _, tr := range trades {
-		if err := p.Publish(ctx, tr); err != nil {
+	trades := make([]*market.Trade, 0, 500_000)
+	for n > 0 {
+		trades = trades[:min(n, cap(trades))]
+		n -= len(trades)
+		for i := range trades { // outside of what is measured
+			var err error
+			if trades[i], err = t.next(); err != nil {
+				return 0, err
+			}
+		}
+		start := time.Now()
+		for _, tr := range trades {
+			if err := p.Publish(ctx, tr); err != nil {
+				return 0, err
+			}
+		}
+		if n == 0 {
+			err := p.Close(ctx)
+			return took + time.Since(start), err
+		}
+		if err := p.Flush(ctx); err != nil {
 			return 0, err
 		}
+		took += time.Since(start)
 	}
-	err := p.Close(ctx)
-	return time.Since(start), err
+	return took, nil
 }
 
 // publish measures durable events a second into JetStream.
@@ -233,6 +250,12 @@ func land(ctx context.Context, s *stream, dir string, n int, bare *chembed.BareI
 	out.messages = info.Messages
 	lcfg := lander.DefaultConfig()
 	lcfg.Streams = []market.Stream{market.Trades}
+	if *landRows > 0 {
+		lcfg.MaxRows = *landRows
+	}
+	if *landBytes > 0 {
+		lcfg.MaxBytes = *landBytes
+	}
 	l, err := lander.New(lcfg, lander.Deps{Bus: s.bus, Store: st, Logger: quiet()})
 	if err != nil {
 		return out, err

@@ -33,7 +33,7 @@ func landingMemory(ctx context.Context, print func(figure)) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := p.start(); err != nil {
+	if err := p.start(ctx); err != nil {
 		return err
 	}
 	defer p.kill()

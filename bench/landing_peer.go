@@ -13,6 +13,7 @@ import (
 var peerSeed = flag.Uint64("seed", 1, "seed of the faults of landing_peer")
 
 const (
+	peerEvents = 2_000_000 // of the full stream
 	// peerAway is longer than the peer's deliveries last: ten, five seconds apart.
 	peerAway = 75 * time.Second
 	// peerPatience is for how long the peer may add nothing before it is taken to be done: its unacknowledged messages come again after 30 s.
@@ -39,7 +40,7 @@ func landingPeer(ctx context.Context, print func(figure)) (err error) {
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	for _, c := range all {
-		if c.px, err = startProxy(s.engine.Native); err != nil {
+		if c.px, err = startProxy(ctx, s.engine.Native); err != nil {
 			return err
 		}
 		defer c.px.close()
@@ -55,7 +56,7 @@ func landingPeer(ctx context.Context, print func(figure)) (err error) {
 			c.p.kill()
 		}
 	}()
-	if _, err := s.stream.fill(ctx, newTape(), landEvents); err != nil {
+	if _, err := s.stream.fill(ctx, newTape(), peerEvents); err != nil {
 		return err
 	}
 	if err := peerSpeed(ctx, s, all, print); err != nil {
@@ -85,10 +86,10 @@ func peerSpeed(ctx context.Context, s *scene, all []*contestant, print func(figu
 	for i, c := range all {
 		engine := cpuSecondsOf(s.engine.PID)
 		begin := time.Now()
-		if err := c.p.start(); err != nil {
+		if err := c.p.start(ctx); err != nil {
 			return err
 		}
-		for n := uint64(0); n < landEvents; {
+		for n := uint64(0); n < peerEvents; {
 			var err error
 			if n, err = s.counted(ctx, c.database); err != nil {
 				return err
@@ -99,9 +100,9 @@ func peerSpeed(ctx context.Context, s *scene, all []*contestant, print func(figu
 		}
 		took := time.Since(begin)
 		figures := [3]figure{
-			{Name: "landing_" + c.name, Value: rate(landEvents, took), Unit: "rows/s"},
-			{Name: "landing_" + c.name + "_cpu", Value: c.p.cpuSeconds() * 1e6 / landEvents, Unit: "us/row"},
-			{Name: "landing_" + c.name + "_engine_cpu", Value: (cpuSecondsOf(s.engine.PID) - engine) * 1e6 / landEvents, Unit: "us/row"},
+			{Name: "landing_" + c.name, Value: rate(peerEvents, took), Unit: "rows/s"},
+			{Name: "landing_" + c.name + "_cpu", Value: c.p.cpuSeconds() * 1e6 / peerEvents, Unit: "us/row"},
+			{Name: "landing_" + c.name + "_engine_cpu", Value: (cpuSecondsOf(s.engine.PID) - engine) * 1e6 / peerEvents, Unit: "us/row"},
 		}
 		for j, f := range figures {
 			if i > 0 {
@@ -129,7 +130,7 @@ func peerStage(ctx context.Context, s *scene, all []*contestant, name string, do
 			return err
 		}
 		before = max(before, c.distinct) // ours has all
-		if err := c.p.start(); err != nil {
+		if err := c.p.start(ctx); err != nil {
 			return err
 		}
 	}
@@ -180,7 +181,7 @@ func peerFaults(ctx context.Context, s *scene, all []*contestant, print func(fig
 			}
 			both.Wait()
 			for _, c := range all {
-				if err := c.p.start(); err != nil {
+				if err := c.p.start(ctx); err != nil {
 					return err
 				}
 			}
@@ -201,7 +202,7 @@ func peerFaults(ctx context.Context, s *scene, all []*contestant, print func(fig
 			if err := pause(ctx, between(0, 2*time.Second)); err != nil {
 				return err
 			}
-			if err := s.engine.start(); err != nil {
+			if err := s.engine.start(ctx); err != nil {
 				return err
 			}
 		}

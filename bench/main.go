@@ -48,6 +48,8 @@ var benchmarks = []struct {
 	{"soak", soak},
 	{"queries", queries},
 	{"cookbook", cookbook},
+	{"clickhouse", clickhouseBench},
+	{"clickhouse_soak", clickhouseSoak},
 }
 
 func main() {

@@ -42,7 +42,7 @@ func outageOf(ctx context.Context, form string, print func(figure)) (err error) 
 	if err := room(s.dir, uint64(*outageRate*(away+3*outageSteady).Seconds())*2*rowOnDisk); err != nil {
 		return err
 	}
-	px, err := startProxy(s.engine.Native)
+	px, err := startProxy(ctx, s.engine.Native)
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func outageOf(ctx context.Context, form string, print func(figure)) (err error) 
 	if err != nil {
 		return err
 	}
-	if err := p.start(); err != nil {
+	if err := p.start(ctx); err != nil {
 		return err
 	}
 	defer p.kill()
@@ -86,7 +86,7 @@ func outageOf(ctx context.Context, form string, print func(figure)) (err error) 
 	}
 	took, missed := time.Since(begin), g.count()-published
 	if form == "killed" {
-		if err := s.engine.start(); err != nil {
+		if err := s.engine.start(ctx); err != nil {
 			return err
 		}
 	}

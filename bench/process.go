@@ -27,10 +27,10 @@ type process struct {
 	starts int
 }
 
-func (p *process) start() error {
+func (p *process) start(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	cmd := exec.Command(p.command[0], p.command[1:]...)
+	cmd := exec.CommandContext(ctx, p.command[0], p.command[1:]...)
 	cmd.Stderr, cmd.Stdout = p.log, p.log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started, exited := make(chan error, 1), make(chan struct{})

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -20,19 +21,19 @@ type proxy struct {
 	conns map[net.Conn]struct{}
 }
 
-func startProxy(target string) (*proxy, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+func startProxy(ctx context.Context, target string) (*proxy, error) {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("start proxy: %w", err)
 	}
 	p := &proxy{ln: ln, target: target, conns: map[net.Conn]struct{}{}}
-	p.wg.Go(p.accept)
+	p.wg.Go(func() { p.accept(ctx) })
 	return p, nil
 }
 
 func (p *proxy) addr() string { return p.ln.Addr().String() }
 
-func (p *proxy) accept() {
+func (p *proxy) accept(ctx context.Context) {
 	for {
 		client, err := p.ln.Accept()
 		if err != nil {
@@ -42,7 +43,7 @@ func (p *proxy) accept() {
 			refuse(client)
 			continue
 		}
-		up, err := net.Dial("tcp", p.target)
+		up, err := (&net.Dialer{}).DialContext(ctx, "tcp", p.target)
 		if err != nil {
 			refuse(client)
 			continue

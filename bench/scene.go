@@ -40,7 +40,7 @@ func openScene(ctx context.Context, databases ...string) (_ *scene, err error) {
 	if s.stream, err = openStream(ctx, s.dir); err != nil {
 		return nil, err
 	}
-	if s.engine, err = startEngine(filepath.Join(s.dir, "clickhouse")); err != nil {
+	if s.engine, err = startEngine(ctx, filepath.Join(s.dir, "clickhouse")); err != nil {
 		return nil, err
 	}
 	for _, name := range databases {

@@ -271,7 +271,7 @@ func TestProductionShape(t *testing.T) {
 		"MASSIVE_API_KEY": "", "FINNHUB_API_KEY": "",
 	}}
 	natsAddr, monitor := startNATS(t, environment(t, s.c.Services["nats"], s.passwords))
-	ch := chembedtest.Start(t, func(c *chembed.Config) { c.Users = map[string]string{"hashpivot": s.passwords["CLICKHOUSE_PASSWORD"]} })
+	ch := chembedtest.Start(t, func(c *chembed.Config) { c.Users = map[string]chembed.User{"hashpivot": {Password: s.passwords["CLICKHOUSE_PASSWORD"]}} })
 	s.where = strings.NewReplacer("nats://nats:4222", "nats://"+natsAddr, "clickhouse:9000", ch.NativeAddr(), "0.0.0.0:9464", "127.0.0.1:0", "0.0.0.0:8080", "127.0.0.1:0")
 
 	t.Run("NATS syncs always and asks for a password", func(t *testing.T) {

@@ -32,19 +32,23 @@ type BareInsert struct {
 	Sessions int
 }
 
-// BareResult is what a BareInsert took.
+// BareQuery measures a SELECT on the engine without any protocol in front of it: its blocks are taken from the engine and dropped.
+type BareQuery struct {
+	Setup []string // statements before the clock starts
+	Query string
+	Runs  int
+}
+
+// BareResult is what a BareInsert or a BareQuery took.
 type BareResult struct {
 	Rows, Bytes uint64
-	Elapsed     time.Duration // from the first insert's start to the last one's end
+	Elapsed     time.Duration   // from the first start to the last end
+	Each        []time.Duration // of a BareQuery: its runs
 }
 
 // RunBareInsert does a BareInsert in an engine process of its own, on cfg's data
 // directory, which no server may have open. Nothing listens.
 func RunBareInsert(ctx context.Context, cfg Config, b BareInsert) (BareResult, error) {
-	s, err := newServer(cfg)
-	if err != nil {
-		return BareResult{}, err
-	}
 	f, err := os.CreateTemp("", "chembed-bare-*")
 	if err != nil {
 		return BareResult{}, fmt.Errorf("make a file for the blocks: %w", err)
@@ -54,7 +58,20 @@ func RunBareInsert(ctx context.Context, cfg Config, b BareInsert) (BareResult, e
 	if err = errors.Join(err, f.Close()); err != nil {
 		return BareResult{}, fmt.Errorf("write blocks to %s: %w", f.Name(), err)
 	}
-	s.child.Bare = &bareRequest{BareInsert: b, File: f.Name()}
+	return runBare(ctx, cfg, bareRequest{BareInsert: b, File: f.Name()})
+}
+
+// RunBareQuery does a BareQuery as RunBareInsert does a BareInsert.
+func RunBareQuery(ctx context.Context, cfg Config, q BareQuery) (BareResult, error) {
+	return runBare(ctx, cfg, bareRequest{Query: &q})
+}
+
+func runBare(ctx context.Context, cfg Config, req bareRequest) (BareResult, error) {
+	s, err := newServer(cfg)
+	if err != nil {
+		return BareResult{}, err
+	}
+	s.child.Bare = &req
 	p, err := s.launch(ctx)
 	if err != nil {
 		return BareResult{}, err
@@ -63,18 +80,19 @@ func RunBareInsert(ctx context.Context, cfg Config, b BareInsert) (BareResult, e
 	select {
 	case st, ok := <-p.status:
 		if !ok || st.Bare == nil {
-			return BareResult{}, fmt.Errorf("measure bare inserts: %s. Last output: %s", st.Message, p.output.String())
+			return BareResult{}, fmt.Errorf("measure the bare engine: %s. Last output: %s", st.Message, p.output.String())
 		}
 		return *st.Bare, nil
 	case <-ctx.Done():
-		return BareResult{}, fmt.Errorf("measure bare inserts: %w", ctx.Err())
+		return BareResult{}, fmt.Errorf("measure the bare engine: %w", ctx.Err())
 	}
 }
 
 // bareRequest is what the child is told.
 type bareRequest struct {
 	BareInsert
-	File string
+	File  string
+	Query *BareQuery `json:",omitempty"` // this instead
 }
 
 func writeBlocks(f *os.File, blocks [][]byte) error {
@@ -111,6 +129,9 @@ func readBlocks(name string) ([][]byte, error) {
 
 // run is the measurement, in the child.
 func (b *bareRequest) run(eng *engine.Engine) (BareResult, error) {
+	if b.Query != nil {
+		return b.Query.run(eng)
+	}
 	blocks, err := readBlocks(b.File)
 	if err != nil {
 		return BareResult{}, fmt.Errorf("read blocks: %w", err)
@@ -163,6 +184,35 @@ func (b *bareRequest) run(eng *engine.Engine) (BareResult, error) {
 	wg.Wait()
 	res.Elapsed = time.Since(start)
 	return res, errs
+}
+
+// run is the measurement, in the child.
+func (q *BareQuery) run(eng *engine.Engine) (BareResult, error) {
+	sess, err := eng.NewSession()
+	if err != nil {
+		return BareResult{}, err
+	}
+	defer sess.Close()
+	drop := func([]byte, engine.Stats) error { return nil }
+	for _, sql := range q.Setup {
+		if _, err := sess.Blocks(context.Background(), sqltext.Parse(sql), nil, drop); err != nil {
+			return BareResult{}, fmt.Errorf("%s: %w", sql, err)
+		}
+	}
+	st := sqltext.Parse(q.Query)
+	var res BareResult
+	for range q.Runs {
+		start := time.Now()
+		stats, err := sess.Blocks(context.Background(), st, nil, func(b []byte, _ engine.Stats) error { res.Bytes += uint64(len(b)); return nil })
+		if err != nil {
+			return BareResult{}, fmt.Errorf("%s: %w", q.Query, err)
+		}
+		took := time.Since(start)
+		res.Rows += stats.ResultRows
+		res.Elapsed += took
+		res.Each = append(res.Each, took)
+	}
+	return res, nil
 }
 
 func (b *bareRequest) insert(sess *engine.Session, st sqltext.Statement, i int, block []byte) (uint64, error) {

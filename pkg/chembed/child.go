@@ -3,7 +3,7 @@ package chembed
 import (
 	"bufio"
 	"context"
-	"crypto/subtle"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hashpivot/hashpivot/pkg/chembed/internal/access"
 	"github.com/hashpivot/hashpivot/pkg/chembed/internal/engine"
 	"github.com/hashpivot/hashpivot/pkg/chembed/internal/httpserver"
 	"github.com/hashpivot/hashpivot/pkg/chembed/internal/libchdb"
@@ -41,7 +42,7 @@ func runChild() int {
 	control := os.NewFile(fdControl, "control")
 	status := json.NewEncoder(os.NewFile(fdStatus, "status"))
 	// The descriptors must not leak into anything that the engine executes.
-	for fd := fdControl; fd <= fdHTTP; fd++ {
+	for _, fd := range []int{fdControl, fdStatus} {
 		syscall.CloseOnExec(fd)
 	}
 	// Interrupts go to the whole foreground process group; the parent decides.
@@ -60,6 +61,9 @@ func runChild() int {
 	var cfg childConfig
 	if err := json.Unmarshal(line, &cfg); err != nil {
 		return fatal(fatalOther, fmt.Errorf("read configuration from the parent: %w", err))
+	}
+	for i := range cfg.Listeners {
+		syscall.CloseOnExec(fdSockets + i)
 	}
 	// From here on the end of the control pipe, by the parent's wish or death, is
 	// the end. While the engine still opens its directory there is nothing to save.
@@ -97,24 +101,33 @@ func runChild() int {
 	if cfg.Bare != nil {
 		return measure(eng, cfg.Bare, status)
 	}
-	native, err := listener(fdNative)
+	users, err := access.New(cfg.Users)
 	if err != nil {
 		return fatal(fatalOther, err)
 	}
-	web, err := listener(fdHTTP)
+	secret, err := cfg.tlsConfig()
 	if err != nil {
 		return fatal(fatalOther, err)
 	}
-	auth := authenticator(cfg.Users)
-	tcp := tcpserver.New(tcpserver.Config{Engine: eng, Authenticate: auth, MaxConnections: cfg.MaxConnections, Logger: log})
-	http := httpserver.New(httpserver.Config{Engine: eng, Authenticate: auth, MaxConnections: cfg.MaxConnections, Logger: log})
+	tcp := tcpserver.New(tcpserver.Config{Engine: eng, Access: users, MaxConnections: cfg.MaxConnections, Logger: log})
+	http := httpserver.New(httpserver.Config{Engine: eng, Access: users, MaxConnections: cfg.MaxConnections, Logger: log})
 	var wg sync.WaitGroup
-	for _, serve := range []func() error{
-		func() error { return tcp.Serve(native) },
-		func() error { return http.Serve(web) },
-	} {
+	var listeners []net.Listener
+	for i, kind := range cfg.Listeners {
+		ln, err := socket(fdSockets + i)
+		if err != nil {
+			return fatal(fatalOther, err)
+		}
+		serve := tcp.Serve
+		if kind.http() {
+			serve = http.Serve
+		}
+		if kind.tls() {
+			ln = tls.NewListener(ln, secret)
+		}
+		listeners = append(listeners, ln)
 		wg.Go(func() {
-			if err := serve(); err != nil {
+			if err := serve(ln); err != nil {
 				log.Error("serve", "error", err)
 				stop()
 			}
@@ -127,7 +140,9 @@ func runChild() int {
 
 	drain, cancel := context.WithTimeout(context.Background(), cfg.Drain)
 	defer cancel()
-	_ = native.Close()
+	for _, ln := range listeners {
+		_ = ln.Close()
+	}
 	wg.Go(func() { http.Shutdown(drain) })
 	wg.Go(func() { tcp.Shutdown(drain) })
 	wg.Wait()
@@ -156,7 +171,20 @@ func serverArgs(settings map[string]string) []string {
 	return out
 }
 
-func listener(fd int) (net.Listener, error) {
+// tlsConfig is that of the sockets with TLS; nil where there are none.
+func (c *childConfig) tlsConfig() (*tls.Config, error) {
+	if len(c.CertPEM) == 0 {
+		return nil, nil
+	}
+	cert, err := tls.X509KeyPair(c.CertPEM, c.KeyPEM)
+	if err != nil {
+		return nil, fmt.Errorf("read the certificate and its key: %w", err)
+	}
+	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, nil
+}
+
+// socket takes over a listening socket of the parent's.
+func socket(fd int) (net.Listener, error) {
 	f := os.NewFile(uintptr(fd), "listener")
 	defer f.Close()
 	ln, err := net.FileListener(f)
@@ -220,23 +248,4 @@ func ended(pid string) bool {
 	}
 	_, state, _ := strings.Cut(string(b), ") ")
 	return strings.HasPrefix(state, "Z") || strings.HasPrefix(state, "X")
-}
-
-// authenticator checks users against the configuration.
-func authenticator(users map[string]string) func(user, password string) error {
-	if len(users) == 0 {
-		users = map[string]string{"default": ""}
-	}
-	return func(user, password string) error {
-		if user == "" {
-			user = "default"
-		}
-		want, known := users[user]
-		same := subtle.ConstantTimeCompare([]byte(want), []byte(password)) == 1
-		if !known || !same {
-			return engine.NewError(engine.CodeAuth, "AUTHENTICATION_FAILED",
-				"%s: Authentication failed: password is incorrect, or there is no user with such name.", user)
-		}
-		return nil
-	}
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/hashpivot/hashpivot/pkg/chembed/internal/access"
 )
 
 // LibraryVersion is the pinned version of the engine's package.
@@ -24,20 +26,27 @@ type Config struct {
 	DataDir string
 	// NativeAddr and HTTPAddr are host:port to listen on; port 0 takes any free one.
 	NativeAddr, HTTPAddr string
+	// NativeTLSAddr and HTTPSAddr listen with TLS beside them, where they are set; TLSCertFile and TLSKeyFile are the certificate, in PEM.
+	NativeTLSAddr, HTTPSAddr string
+	TLSCertFile, TLSKeyFile  string
 	// LibraryPath is libchdb.so. Empty: $HASHPIVOT_LIBCHDB, then
 	// .cache/libchdb/<version>/libchdb.so in the working directory and above it,
 	// then the same beside the executable and above it.
 	LibraryPath string
 
-	// Users maps names to passwords. Empty: the user "default" without password,
-	// as a fresh ClickHouse has it.
-	Users map[string]string
+	// Users by name. Empty: the user "default" without password, who may do
+	// everything, as a fresh ClickHouse has it.
+	Users map[string]User
 
 	// MaxMemoryPerQuery is the default of max_memory_usage, in bytes. 0: no limit.
 	MaxMemoryPerQuery uint64
 	// MaxMemory bounds what all queries and merges together use, in bytes. 0: nine
 	// tenths of the machine's.
 	MaxMemory uint64
+	// MaxExecutionTime, MaxResultRows and MaxRowsToRead are the defaults of the settings of these names. 0: no limit.
+	MaxExecutionTime time.Duration
+	MaxResultRows    uint64
+	MaxRowsToRead    uint64
 	// MaxConnections bounds the connections of each protocol. 0: no limit.
 	MaxConnections int
 	// MaxConcurrentQueries run at once; more wait for QueueWait and are refused
@@ -90,10 +99,22 @@ func (c Config) Validate() error {
 	if c.DataDir == "" {
 		return bad("DataDir is empty: name the directory that shall hold the data")
 	}
-	for name, addr := range map[string]string{"NativeAddr": c.NativeAddr, "HTTPAddr": c.HTTPAddr} {
+	for name, addr := range map[string]string{"NativeAddr": c.NativeAddr, "HTTPAddr": c.HTTPAddr, "NativeTLSAddr": c.NativeTLSAddr, "HTTPSAddr": c.HTTPSAddr} {
+		if addr == "" && (name == "NativeTLSAddr" || name == "HTTPSAddr") {
+			continue
+		}
 		if _, _, err := net.SplitHostPort(addr); err != nil {
 			return bad("%s %q is not host:port (for instance 127.0.0.1:9000)", name, addr)
 		}
+	}
+	if (c.NativeTLSAddr != "" || c.HTTPSAddr != "") && (c.TLSCertFile == "" || c.TLSKeyFile == "") {
+		return bad("NativeTLSAddr and HTTPSAddr need TLSCertFile and TLSKeyFile")
+	}
+	if _, err := access.New(c.accounts()); err != nil {
+		return bad("Users: %w", err)
+	}
+	if c.MaxExecutionTime < 0 {
+		return bad("MaxExecutionTime must not be negative")
 	}
 	if c.MaxConnections < 0 || c.MaxConcurrentQueries < 0 {
 		return bad("MaxConnections and MaxConcurrentQueries must not be negative")

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -120,8 +121,8 @@ func (s *Server) spawn() (*process, error) {
 		return failed(err)
 	}
 	var sockets []*os.File
-	for _, ln := range s.listeners() {
-		f, err := dupSocket(ln)
+	for _, ln := range s.listeners { // one that measures has none
+		f, err := dupSocket(ln.TCPListener)
 		if err != nil {
 			return failed(err)
 		}
@@ -182,14 +183,6 @@ func (s *Server) spawn() (*process, error) {
 		close(p.exited)
 	}()
 	return p, nil
-}
-
-// listeners are the sockets that a child serves; one that measures has none.
-func (s *Server) listeners() []*net.TCPListener {
-	if s.native == nil {
-		return nil
-	}
-	return []*net.TCPListener{s.native, s.http}
 }
 
 // dupSocket makes a second descriptor of a listening socket, for the child. The
@@ -294,28 +287,36 @@ func logOwn(log *slog.Logger, line []byte) bool {
 	return true
 }
 
-// tail keeps the last lines of output, for the error that names the reason.
+// tail keeps the last lines of output, for the error that names the reason and for a crash report.
 type tail struct {
 	mu    sync.Mutex
 	lines []string
 }
 
-const tailLines = 12
+const (
+	tailLines   = 12  // in an error
+	reportLines = 500 // in a crash report
+)
 
 func (t *tail) add(line string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.lines = append(t.lines, line)
-	if len(t.lines) > tailLines {
-		t.lines = t.lines[1:]
+	if len(t.lines) > reportLines {
+		t.lines = append(t.lines[:0], t.lines[reportLines/5:]...)
 	}
 }
 
-func (t *tail) String() string {
+func (t *tail) all() []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.lines) == 0 {
+	return slices.Clone(t.lines)
+}
+
+func (t *tail) String() string {
+	lines := t.all()
+	if len(lines) == 0 {
 		return "(none)"
 	}
-	return strings.Join(t.lines, " | ")
+	return strings.Join(lines[max(0, len(lines)-tailLines):], " | ")
 }

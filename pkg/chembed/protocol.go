@@ -1,28 +1,46 @@
 package chembed
 
-import "time"
+import (
+	"time"
+
+	"github.com/hashpivot/hashpivot/pkg/chembed/internal/access"
+)
 
 // What parent and child say to each other. The child finds these descriptors
 // open, in this order, from 3 on.
 const (
 	fdControl = 3 + iota // from the parent: the childConfig, then nothing; its end means: close
 	fdStatus             // to the parent: one childStatus a line
-	fdNative             // listening socket of the native protocol
-	fdHTTP               // listening socket of HTTP
+	fdSockets            // the first of the listening sockets, in the order of childConfig.Listeners
 )
 
 // childEnv marks the child's environment; its value is this protocol's version.
 const (
 	childEnv     = "HASHPIVOT_CHEMBED_ENGINE"
-	childVersion = "1"
+	childVersion = "2"
 )
+
+// listenerKind is what a listening socket speaks.
+type listenerKind string
+
+const (
+	kindNative    listenerKind = "native"
+	kindHTTP      listenerKind = "HTTP"
+	kindNativeTLS listenerKind = "native with TLS"
+	kindHTTPS     listenerKind = "HTTPS"
+)
+
+func (k listenerKind) http() bool { return k == kindHTTP || k == kindHTTPS }
+func (k listenerKind) tls() bool  { return k == kindNativeTLS || k == kindHTTPS }
 
 // childConfig is the first line on the control pipe.
 type childConfig struct {
 	Library, DataDir     string
 	ServerSettings       map[string]string
 	Settings             map[string]string
-	Users                map[string]string
+	Users                []access.Config
+	Listeners            []listenerKind // of the sockets from fdSockets on
+	CertPEM, KeyPEM      []byte         `json:",omitempty"` // of the sockets with TLS
 	MaxConnections       int
 	MaxConcurrentQueries int
 	QueueWait, Drain     time.Duration

@@ -21,7 +21,7 @@ type Server struct {
 	child childConfig
 	exe   string
 
-	native, http *net.TCPListener
+	listeners []listener
 
 	closeOnce sync.Once
 	closing   chan struct{} // closed by Close
@@ -41,19 +41,15 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.native, err = listen("native", cfg.NativeAddr); err != nil {
-		return nil, err
-	}
-	if s.http, err = listen("HTTP", cfg.HTTPAddr); err != nil {
-		_ = s.native.Close()
+	if err := s.listen(); err != nil {
+		s.closeListeners()
 		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, cfg.StartTimeout)
 	defer cancel()
 	p, err := s.launch(ctx)
 	if err != nil {
-		_ = s.native.Close()
-		_ = s.http.Close()
+		s.closeListeners()
 		return nil, err
 	}
 	s.proc = p
@@ -91,7 +87,7 @@ func newServer(cfg Config) (*Server, error) {
 		child: childConfig{
 			Library: library, DataDir: dir,
 			ServerSettings: engineDefaults(), Settings: sessionDefaults(),
-			Users: cfg.Users, MaxConnections: cfg.MaxConnections, MaxConcurrentQueries: cfg.MaxConcurrentQueries,
+			Users: cfg.accounts(), MaxConnections: cfg.MaxConnections, MaxConcurrentQueries: cfg.MaxConcurrentQueries,
 			QueueWait: cfg.QueueWait, Drain: cfg.DrainTimeout,
 		},
 	}
@@ -104,20 +100,85 @@ func newServer(cfg Config) (*Server, error) {
 	if cfg.MaxMemoryPerQuery > 0 {
 		s.child.Settings["max_memory_usage"] = fmt.Sprint(cfg.MaxMemoryPerQuery)
 	}
+	if cfg.MaxExecutionTime > 0 {
+		s.child.Settings["max_execution_time"] = fmt.Sprint(cfg.MaxExecutionTime.Seconds())
+	}
+	if cfg.MaxResultRows > 0 {
+		s.child.Settings["max_result_rows"] = fmt.Sprint(cfg.MaxResultRows)
+	}
+	if cfg.MaxRowsToRead > 0 {
+		s.child.Settings["max_rows_to_read"] = fmt.Sprint(cfg.MaxRowsToRead)
+	}
+	if cfg.TLSCertFile != "" {
+		if err := s.readCertificate(); err != nil {
+			return nil, err
+		}
+	}
 	maps.Copy(s.child.ServerSettings, cfg.ServerSettings)
 	maps.Copy(s.child.Settings, cfg.Settings)
 	return s, nil
 }
 
-func listen(what, addr string) (*net.TCPListener, error) {
-	ln, err := net.Listen("tcp", addr)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("%w: %s (ClickHouse %s): stop what listens there, or choose another port (0 takes any free one)", ErrAddressInUse, addr, what)
+// listener is a listening socket.
+type listener struct {
+	kind listenerKind
+	*net.TCPListener
+}
+
+// listen opens the sockets of the configuration.
+func (s *Server) listen() error {
+	for _, l := range []struct {
+		kind listenerKind
+		addr string
+	}{{kindNative, s.cfg.NativeAddr}, {kindHTTP, s.cfg.HTTPAddr}, {kindNativeTLS, s.cfg.NativeTLSAddr}, {kindHTTPS, s.cfg.HTTPSAddr}} {
+		if l.addr == "" {
+			continue
+		}
+		ln, err := net.Listen("tcp", l.addr)
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("%w: %s (ClickHouse %s): stop what listens there, or choose another port (0 takes any free one)", ErrAddressInUse, l.addr, l.kind)
+		}
+		if err != nil {
+			return fmt.Errorf("%w: listen on %s for ClickHouse %s: %w", ErrConfig, l.addr, l.kind, err)
+		}
+		s.listeners = append(s.listeners, listener{l.kind, ln.(*net.TCPListener)})
+		s.child.Listeners = append(s.child.Listeners, l.kind)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: listen on %s for ClickHouse %s: %w", ErrConfig, addr, what, err)
+	return nil
+}
+
+func (s *Server) closeListeners() {
+	for _, l := range s.listeners {
+		_ = l.Close()
 	}
-	return ln.(*net.TCPListener), nil
+}
+
+// readCertificate reads the certificate of the sockets with TLS, and checks it.
+func (s *Server) readCertificate() error {
+	for _, f := range []struct {
+		name string
+		into *[]byte
+	}{{s.cfg.TLSCertFile, &s.child.CertPEM}, {s.cfg.TLSKeyFile, &s.child.KeyPEM}} {
+		b, err := os.ReadFile(f.name)
+		if err != nil {
+			return fmt.Errorf("%w: read certificate: %w", ErrConfig, err)
+		}
+		*f.into = b
+	}
+	if _, err := s.child.tlsConfig(); err != nil {
+		return fmt.Errorf("%w: %s and %s: %w", ErrConfig, s.cfg.TLSCertFile, s.cfg.TLSKeyFile, err)
+	}
+	return nil
+}
+
+// addr is where a kind of socket listens; empty where it does not.
+func (s *Server) addr(kind listenerKind) string {
+	for _, l := range s.listeners {
+		if l.kind == kind {
+			return l.Addr().String()
+		}
+	}
+	return ""
 }
 
 // prepareDir makes the data directory and tries to write in it.
@@ -147,10 +208,16 @@ func prepareDir(dir string) (string, error) {
 }
 
 // NativeAddr is where the native protocol listens, as host:port.
-func (s *Server) NativeAddr() string { return s.native.Addr().String() }
+func (s *Server) NativeAddr() string { return s.addr(kindNative) }
 
 // HTTPAddr is where HTTP listens, as host:port.
-func (s *Server) HTTPAddr() string { return s.http.Addr().String() }
+func (s *Server) HTTPAddr() string { return s.addr(kindHTTP) }
+
+// NativeTLSAddr is where the native protocol listens with TLS; empty where it does not.
+func (s *Server) NativeTLSAddr() string { return s.addr(kindNativeTLS) }
+
+// HTTPSAddr is where HTTPS listens; empty where it does not.
+func (s *Server) HTTPSAddr() string { return s.addr(kindHTTPS) }
 
 // Version is the engine's, such as "26.7.2.1".
 func (s *Server) Version() string {
@@ -209,8 +276,7 @@ const stableAfter = time.Minute
 // supervise keeps one engine process running until Close.
 func (s *Server) supervise(p *process) {
 	defer close(s.done)
-	defer s.http.Close()
-	defer s.native.Close()
+	defer s.closeListeners()
 	backoff := s.cfg.RestartMin
 	for {
 		started := time.Now()
@@ -223,8 +289,12 @@ func (s *Server) supervise(p *process) {
 		if time.Since(started) >= stableAfter {
 			backoff = s.cfg.RestartMin
 		}
+		report, err := s.reportCrash(p, started)
+		if err != nil {
+			s.log.Warn("cannot keep a crash report", "error", err)
+		}
 		s.log.Error("embedded ClickHouse died; it will be restarted", "pid", p.pid, "exit", p.exit(),
-			"after", time.Since(started).Round(time.Millisecond), "backoff", backoff, "last_output", p.output.String())
+			"after", time.Since(started).Round(time.Millisecond), "backoff", backoff, "last_output", p.output.String(), "report", report)
 		next, ok := s.restart(&backoff)
 		if !ok {
 			return

@@ -2,6 +2,7 @@ package chembed
 
 import (
 	"bufio"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -26,17 +27,25 @@ const (
 
 // standIn accepts on the server's sockets in place of the engine.
 type standIn struct {
-	lns  []*net.TCPListener
+	lns  []listener
 	wg   sync.WaitGroup
 	slot chan struct{}
 }
 
 func (s *Server) standIn() *standIn {
-	st := &standIn{lns: []*net.TCPListener{s.native, s.http}, slot: make(chan struct{}, standInMax)}
-	for i, answer := range []func(net.Conn) error{answerNative, answerHTTP} {
-		ln := st.lns[i]
+	st := &standIn{lns: s.listeners, slot: make(chan struct{}, standInMax)}
+	secret, _ := s.child.tlsConfig() // checked at start
+	for _, ln := range st.lns {
+		answer := answerNative
+		if ln.kind.http() {
+			answer = answerHTTP
+		}
+		if ln.kind.tls() {
+			plain := answer
+			answer = func(c net.Conn) error { return plain(tls.Server(c, secret)) }
+		}
 		_ = ln.SetDeadline(time.Time{})
-		st.wg.Go(func() { st.serve(ln, answer) })
+		st.wg.Go(func() { st.serve(ln.TCPListener, answer) })
 	}
 	return st
 }

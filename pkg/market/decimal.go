@@ -89,9 +89,19 @@ func MustDecimal(s string) Decimal {
 
 // Fits reports whether d can be stored exactly as Decimal(precision, scale).
 func Fits(d Decimal, precision, scale int) bool {
+	// Without zeros at its end to cut off, which is what prices are like: digits before the point that fit, and few enough behind it.
+	if s := d.Scale(); s <= scale && precision-scale+s < len(powersOf10) && d.Coef() < powersOf10[precision-scale+s] {
+		return true
+	}
 	t := d.Trim(0)
 	if t.Scale() > scale {
 		return false
 	}
 	return t.Prec()-t.Scale() <= precision-scale
+}
+
+//nolint:gochecknoglobals // a constant table
+var powersOf10 = [20]uint64{
+	1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9,
+	1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19,
 }

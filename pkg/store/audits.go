@@ -200,7 +200,9 @@ type LetterQuery struct {
 	// Fates that are wanted, "dead" for none; empty: all.
 	Fates    []string
 	Payloads bool // with their bytes
-	Limit    int
+	// Limit takes the first so many, or the last where Newest is set; 0: all.
+	Limit  int
+	Newest bool
 }
 
 // Letters hands over the selected dead letters in the order in which they were stored. fn holds a connection: it must not wait for slow readers.
@@ -239,14 +241,20 @@ func (s *Store) Letters(ctx context.Context, q LetterQuery, fn func(Letter) erro
 		}
 		add("fate IN (%s)", strings.Join(list, ", "))
 	}
-	payload := "''"
+	payload := "'' AS payload"
 	if q.Payloads {
 		payload = "payload"
 	}
 	sql := "SELECT event_time, recv_time, stream_time, stream_seq, idx, source, dead_stream, dead_created_s, dead_seq, dead_idx, subject, reason, detail, " + payload +
-		", payload_bytes, fate, marked_by, why, marked_at, replay_stream, replay_seq FROM dead_letters_now WHERE " + strings.Join(where, " AND ") + " ORDER BY stream_time, stream_seq, idx"
-	if q.Limit > 0 {
-		sql += fmt.Sprintf(" LIMIT %d", q.Limit)
+		", payload_bytes, fate, marked_by, why, marked_at, replay_stream, replay_seq FROM dead_letters_now WHERE " + strings.Join(where, " AND ")
+	const inOrder = " ORDER BY stream_time, stream_seq, idx"
+	switch {
+	case q.Limit > 0 && q.Newest:
+		sql = "SELECT * FROM (" + sql + fmt.Sprintf(" ORDER BY stream_time DESC, stream_seq DESC, idx DESC LIMIT %d)", q.Limit) + inOrder
+	case q.Limit > 0:
+		sql += inOrder + fmt.Sprintf(" LIMIT %d", q.Limit)
+	default:
+		sql += inOrder
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

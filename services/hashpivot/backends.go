@@ -108,12 +108,12 @@ func openBackends(ctx context.Context, cfg *config, log *slog.Logger) (_ *backen
 	client := cfg.ClickHouse.Config
 	if len(cfg.ClickHouse.Addr) == 0 {
 		g.Go(func() (err error) {
-			c := chembed.DefaultConfig()
-			c.DataDir, c.NativeAddr, c.HTTPAddr = filepath.Join(cfg.DataDir, "clickhouse"), cfg.ClickHouse.NativeAddr, cfg.ClickHouse.HTTPAddr
-			c.LibraryPath, c.MaxMemory, c.MaxMemoryPerQuery = cfg.ClickHouse.Library, cfg.ClickHouse.MaxMemory, cfg.ClickHouse.MaxMemoryUsage
-			c.Logger = log.With("component", "clickhouse")
-			if cfg.ClickHouse.Password != "" {
-				c.Users = map[string]string{cfg.ClickHouse.User: cfg.ClickHouse.Password.Reveal()}
+			c, err := cfg.ClickHouse.engine(cfg.DataDir, log)
+			if err != nil {
+				return err
+			}
+			if _, ok := c.Users[cfg.ClickHouse.User]; !ok && len(c.Users) > 0 {
+				return run.Usage(fmt.Errorf("clickhouse.server.users knows no %s, as whom hashpivot itself connects: set clickhouse.password, or clickhouse.user", cfg.ClickHouse.User))
 			}
 			b.engine, err = chembed.Start(gctx, c)
 			if err == nil {

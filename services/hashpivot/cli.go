@@ -23,31 +23,32 @@ type cli struct {
 	JSON     bool     `name:"json" help:"Print results as JSON."`
 	LogLevel string   `help:"debug, info, warn or error." placeholder:"LEVEL"`
 
-	Up       upCmd       `cmd:"" help:"Run everything in one process: NATS, ClickHouse and all services."`
-	Equities serviceCmd  `cmd:"" help:"Run the equities service alone."`
-	Hashpr   serviceCmd  `cmd:"" name:"hashprice" help:"Run the hashprice service alone."`
-	GPU      serviceCmd  `cmd:"" name:"gpurates" help:"Run the GPU rates service alone."`
-	Signals  serviceCmd  `cmd:"" help:"Run the signals service alone: bars from prints."`
-	Lander   serviceCmd  `cmd:"" help:"Run the lander alone."`
-	Gateway  serviceCmd  `cmd:"" help:"Run a gateway alone: live feed, history over HTTP, page."`
-	Nightly  nightlyCmd  `cmd:"" help:"Run the research notebooks when a trade date is complete."`
-	Adopt    adoptCmd    `cmd:"" help:"Let this NATS land into a database whose rows came from another NATS, which is gone for good."`
-	Migrate  migrateCmd  `cmd:"" help:"Bring the database's schema to this version."`
-	Sim      simCmd      `cmd:"" help:"Run the simulated upstreams alone and print their addresses."`
-	SQL      sqlCmd      `cmd:"" name:"sql" help:"Run a query in ClickHouse."`
-	Tail     tailCmd     `cmd:"" help:"Print events as they are published."`
-	Audit    auditCmd    `cmd:"" help:"Compare what was published with what landed; exit 1 if anything is lost, doubled or altered."`
-	Dead     deadCmd     `cmd:"" help:"Dead letters: list, show, replay, discard."`
-	Rates    ratesCmd    `cmd:"" help:"GPU rate indices."`
-	Gaps     gapsCmd     `cmd:"" help:"List what was missed, and what became of it."`
-	Backfill backfillCmd `cmd:"" help:"Fetch the history of a span that was never streamed; run again it goes on where it ended."`
-	Import   importCmd   `cmd:"" help:"Import files of trades, quotes or bars as a source like any other."`
-	Export   exportCmd   `cmd:"" help:"Export tables, views and queries to Parquet files; run again it goes on where it ended and writes what changed."`
-	Status   statusCmd   `cmd:"" help:"Show the pipeline: streams, lag, tables, feeds."`
-	Health   healthCmd   `cmd:"" help:"Ask a running service whether it is ready."`
-	Token    tokenCmd    `cmd:"" help:"Sign a token for the gateway and print it."`
-	Conf     configCmd   `cmd:"" name:"config" help:"Print the effective configuration, secrets masked."`
-	Version  versionCmd  `cmd:"" help:"Print the version."`
+	Up       upCmd         `cmd:"" help:"Run everything in one process: NATS, ClickHouse and all services."`
+	Equities serviceCmd    `cmd:"" help:"Run the equities service alone."`
+	Hashpr   serviceCmd    `cmd:"" name:"hashprice" help:"Run the hashprice service alone."`
+	GPU      serviceCmd    `cmd:"" name:"gpurates" help:"Run the GPU rates service alone."`
+	Signals  serviceCmd    `cmd:"" help:"Run the signals service alone: bars from prints."`
+	Lander   serviceCmd    `cmd:"" help:"Run the lander alone."`
+	Gateway  serviceCmd    `cmd:"" help:"Run a gateway alone: live feed, history over HTTP, page."`
+	Nightly  nightlyCmd    `cmd:"" help:"Run the research notebooks when a trade date is complete."`
+	Adopt    adoptCmd      `cmd:"" help:"Let this NATS land into a database whose rows came from another NATS, which is gone for good."`
+	Migrate  migrateCmd    `cmd:"" help:"Bring the database's schema to this version."`
+	Sim      simCmd        `cmd:"" help:"Run the simulated upstreams alone and print their addresses."`
+	Engine   clickhouseCmd `cmd:"" name:"clickhouse" help:"Run the embedded ClickHouse alone, for any ClickHouse client."`
+	SQL      sqlCmd        `cmd:"" name:"sql" help:"Run a query in ClickHouse."`
+	Tail     tailCmd       `cmd:"" help:"Print events as they are published."`
+	Audit    auditCmd      `cmd:"" help:"Compare what was published with what landed; exit 1 if anything is lost, doubled or altered."`
+	Dead     deadCmd       `cmd:"" help:"Dead letters: list, show, replay, discard."`
+	Rates    ratesCmd      `cmd:"" help:"GPU rate indices."`
+	Gaps     gapsCmd       `cmd:"" help:"List what was missed, and what became of it."`
+	Backfill backfillCmd   `cmd:"" help:"Fetch the history of a span that was never streamed; run again it goes on where it ended."`
+	Import   importCmd     `cmd:"" help:"Import files of trades, quotes or bars as a source like any other."`
+	Export   exportCmd     `cmd:"" help:"Export tables, views and queries to Parquet files; run again it goes on where it ended and writes what changed."`
+	Status   statusCmd     `cmd:"" help:"Show the pipeline: streams, lag, tables, feeds."`
+	Health   healthCmd     `cmd:"" help:"Ask a running service whether it is ready."`
+	Token    tokenCmd      `cmd:"" help:"Sign a token for the gateway and print it."`
+	Conf     configCmd     `cmd:"" name:"config" help:"Print the effective configuration, secrets masked."`
+	Version  versionCmd    `cmd:"" help:"Print the version."`
 }
 
 // app is what a command works with.

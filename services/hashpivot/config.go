@@ -68,6 +68,8 @@ type clickhouseConfig struct {
 	HTTPAddr     string `koanf:"http_addr"`   // embedded: where it listens
 	Library      string `koanf:"library"`     // embedded: libchdb.so; empty: where make puts it
 	MaxMemory    uint64 `koanf:"max_memory"`  // embedded: bytes for all queries together; 0: nine tenths of the machine
+	// Server is the embedded engine as a server for others: users, limits, TLS.
+	Server engineConfig `koanf:"server"`
 }
 
 // simConfig of the simulated upstreams.
@@ -85,7 +87,7 @@ func defaultConfig() config {
 	return config{
 		Mode: modeLive, Log: run.DefaultLogConfig(), Admin: adminConfig{Addr: "127.0.0.1:9464"},
 		NATS:       natsConfig{Config: bus.DefaultConfig(), Addr: server.Addr, Sync: server.Sync},
-		ClickHouse: clickhouseConfig{Config: client, NativeAddr: engine.NativeAddr, HTTPAddr: engine.HTTPAddr},
+		ClickHouse: clickhouseConfig{Config: client, NativeAddr: engine.NativeAddr, HTTPAddr: engine.HTTPAddr, Server: defaultEngineConfig()},
 		Equities:   equities.DefaultConfig(), Hashprice: hashprice.DefaultConfig(), GPURates: gpurates.DefaultConfig(), Lander: lander.DefaultConfig(),
 		Audit:   audit.DefaultConfig(),
 		Signals: signals.DefaultConfig(), Gateway: gateway.DefaultConfig(), Nightly: nightly.DefaultConfig(), Lease: leaseConfig{TTL: bus.DefaultLeaseTTL},
@@ -155,7 +157,7 @@ func (a *app) load(m mode) (*config, error) {
 }
 
 func (c *config) validate() error {
-	errs := []error{c.NATS.Validate(), c.Hashprice.Validate(), c.GPURates.Validate(), c.Lander.Validate(), c.Audit.Validate(), c.Signals.Validate(), c.Gateway.Validate(), c.Nightly.Validate(), c.Lease.Validate()}
+	errs := []error{c.NATS.Validate(), c.Hashprice.Validate(), c.GPURates.Validate(), c.Lander.Validate(), c.Audit.Validate(), c.Signals.Validate(), c.Gateway.Validate(), c.Nightly.Validate(), c.Lease.Validate(), c.ClickHouse.Server.validate()}
 	if c.equitiesOn() {
 		errs = append(errs, c.Equities.Validate())
 	}

@@ -96,7 +96,7 @@ func operator() string {
 type deadListCmd struct {
 	deadChoice
 	Fate  []string `help:"dead, replayed, discarded; several with commas. Without it all." placeholder:"FATE" enum:"dead,replayed,discarded"`
-	Limit int      `help:"At most so many." default:"200"`
+	Limit int      `help:"The newest so many." default:"200"`
 }
 
 type deadLine struct {
@@ -137,7 +137,7 @@ func (c *deadListCmd) Run(a *app) error {
 	if c.Limit < 1 {
 		return run.Usage(fmt.Errorf("--limit %d: give at least 1", c.Limit))
 	}
-	q.Fates, q.Limit = c.Fate, c.Limit+1
+	q.Fates, q.Limit, q.Newest = c.Fate, c.Limit+1, true
 	d, b, err := a.attachDead()
 	if err != nil {
 		return err
@@ -148,7 +148,7 @@ func (c *deadListCmd) Run(a *app) error {
 		return err
 	}
 	more := len(letters) > c.Limit
-	letters = letters[:min(len(letters), c.Limit)]
+	letters = letters[max(len(letters)-c.Limit, 0):]
 	if a.cli.JSON {
 		enc := json.NewEncoder(a.stdout)
 		for _, l := range letters {
@@ -258,11 +258,13 @@ func deadReads(ctx context.Context, d dead.Deps, l store.Letter) (reads []string
 type deadWhich struct {
 	ID  []string `arg:"" optional:"" help:"Letters, as hashpivot dead list numbers them; or choose by the flags." placeholder:"LETTER"`
 	All bool     `help:"All letters that nobody took in hand."`
+	// Limit bounds the memory, and what one slip can do.
+	Limit int `help:"At most so many, the oldest first; run it again for the rest." default:"10000"`
 	deadChoice
 }
 
 // letters selects. By the flags only letters that nobody took in hand are chosen; a number means that letter whatever became of it.
-func (c deadWhich) letters(a *app, d dead.Deps, payloads bool) ([]store.Letter, error) {
+func (c deadWhich) letters(a *app, d dead.Deps) ([]store.Letter, error) {
 	q, err := c.query()
 	if err != nil {
 		return nil, err
@@ -271,11 +273,15 @@ func (c deadWhich) letters(a *app, d dead.Deps, payloads bool) ([]store.Letter, 
 	if err != nil {
 		return nil, err
 	}
-	q.Payloads = payloads
 	if len(ids) == 0 {
-		q.Fates = []string{"dead"}
+		q.Fates, q.Limit = []string{"dead"}, c.Limit+1
 	}
-	return dead.Select(a.ctx, d, q, ids)
+	letters, err := dead.Select(a.ctx, d, q, ids)
+	if len(ids) == 0 && len(letters) > c.Limit {
+		letters = letters[:c.Limit]
+		_, _ = fmt.Fprintf(a.stderr, "hashpivot: there are more than %d; run it again for the rest, or raise --limit\n", c.Limit)
+	}
+	return letters, err
 }
 
 func (c deadWhich) check() error {
@@ -287,6 +293,9 @@ func (c deadWhich) check() error {
 	}
 	if chosen == 0 {
 		return run.Usage(errors.New("say which letters: their numbers, or --stream, --reason, --source, --first, --last, --since, or --all"))
+	}
+	if c.Limit < 1 {
+		return run.Usage(fmt.Errorf("--limit %d: give at least 1", c.Limit))
 	}
 	if len(c.ID) > 0 && chosen > 1 {
 		return run.Usage(errors.New("letters are named either by their numbers or by the flags"))
@@ -317,22 +326,25 @@ func (c *deadReplayCmd) Run(a *app) error {
 		return err
 	}
 	defer b.close()
-	letters, err := c.letters(a, d, false)
+	letters, err := c.letters(a, d)
 	if err != nil {
 		return err
 	}
 	outcomes := make([]dead.Outcome, 0, len(letters))
-	for _, l := range letters {
-		// One letter's bytes at a time: there may be many.
-		full, err := dead.Select(a.ctx, d, store.LetterQuery{Payloads: true, Since: l.At.StreamTime}, []dead.ID{{Seq: l.At.Seq, Idx: l.At.Idx}})
+	// The bytes of some at a time: there may be many.
+	for some := range slices.Chunk(letters, 64) {
+		full, err := dead.Whole(a.ctx, d, some)
 		if err != nil {
 			return err
 		}
-		o, err := dead.Replay(a.ctx, d, full[0], c.Dry)
-		if err != nil {
-			return err
+		for _, l := range full {
+			o, err := dead.Replay(a.ctx, d, l, c.Dry)
+			if err != nil {
+				// What was done before is told: it is done.
+				return errors.Join(printOutcomes(a, outcomes), err)
+			}
+			outcomes = append(outcomes, o)
 		}
-		outcomes = append(outcomes, o)
 	}
 	ctx, cancel := context.WithTimeout(a.ctx, c.Wait)
 	defer cancel()
@@ -367,7 +379,7 @@ func (c *deadDiscardCmd) Run(a *app) error {
 		return err
 	}
 	defer b.close()
-	letters, err := c.letters(a, d, false)
+	letters, err := c.letters(a, d)
 	if err != nil {
 		return err
 	}

@@ -51,7 +51,7 @@ func TestNightlyCommandLine(t *testing.T) {
 	}{
 		{"nightly run", "--date", 2}, {"nightly run --date yesterday", "2006-01-02", 2}, {"nightly status --date 2026-13-01", "2006-01-02", 2},
 		{"nightly run --date 2026-11-25 --as-of soon", "--as-of", 2}, {"nightly --set nightly.patience=-1s", "nightly.patience", 2},
-		{"nightly --set nats.url=nats://127.0.0.1:1", "clickhouse.addr for lander, gateway and nightly", 2},
+		{"nightly --set nats.url=nats://127.0.0.1:1", "clickhouse.addr for lander, gateway, nightly and audit", 2},
 	} {
 		var out, errs bytes.Buffer
 		args := append([]string{"--data-dir", t.TempDir()}, strings.Fields(c.args)...)

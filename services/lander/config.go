@@ -33,7 +33,7 @@ type Config struct {
 
 // DefaultConfig suits one machine.
 func DefaultConfig() Config {
-	return Config{MinInterval: 100 * time.Millisecond, MaxRows: 250_000, MaxBytes: 64 << 20}
+	return Config{MinInterval: 100 * time.Millisecond, MaxRows: 500_000, MaxBytes: 64 << 20}
 }
 
 // Validate names the key that is wrong.

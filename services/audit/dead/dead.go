@@ -98,6 +98,30 @@ func Select(ctx context.Context, d Deps, q store.LetterQuery, ids []ID) ([]store
 	return kept, nil
 }
 
+// Whole reads letters again, with their bytes.
+func Whole(ctx context.Context, d Deps, letters []store.Letter) ([]store.Letter, error) {
+	type place struct {
+		seq  uint64
+		idx  uint32
+		time int64
+	}
+	placeOf := func(l store.Letter) place { return place{l.At.Seq, l.At.Idx, l.At.StreamTime.UnixNano()} }
+	q := store.LetterQuery{Payloads: true}
+	want := map[place]bool{}
+	for _, l := range letters {
+		q.Seqs = append(q.Seqs, l.At.Seq)
+		want[placeOf(l)] = true
+	}
+	var out []store.Letter
+	err := d.Store.Letters(ctx, q, func(l store.Letter) error {
+		if want[placeOf(l)] {
+			out = append(out, l)
+		}
+		return nil
+	})
+	return out, err
+}
+
 func named(l store.Letter, ids []ID) bool {
 	for _, id := range ids {
 		if l.At.Seq == id.Seq && (id.All || l.At.Idx == id.Idx) {

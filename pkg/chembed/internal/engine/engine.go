@@ -70,6 +70,12 @@ type Engine struct {
 
 	slots chan struct{}
 	ids   atomic.Uint64
+	reg   registry
+
+	// defaults are the values of all settings where no client changed them, types what they hold.
+	defaults, types map[string]string
+	// reaching are the table functions that reach out of the engine's own tables.
+	reaching map[string]bool
 
 	adminMu sync.Mutex
 	admin   *libchdb.Conn // keeps the engine up, and kills queries of the others
@@ -104,6 +110,10 @@ func Open(cfg Config) (*Engine, error) {
 	}
 	e.Version, e.Timezone, _ = strings.Cut(strings.TrimSpace(string(r.Bytes())), "\t")
 	r.Free()
+	if err := e.learn(); err != nil {
+		e.admin.Close()
+		return nil, err
+	}
 	return e, nil
 }
 
@@ -114,8 +124,8 @@ func (e *Engine) Close() {
 	e.admin.Close()
 }
 
-// Acquire takes a place among the running statements.
-func (e *Engine) Acquire(ctx context.Context) error {
+// acquire takes a place among the running statements.
+func (e *Engine) acquire(ctx context.Context) error {
 	if e.slots == nil {
 		return nil
 	}
@@ -137,8 +147,21 @@ func (e *Engine) Acquire(ctx context.Context) error {
 	}
 }
 
-// Release gives the place back.
-func (e *Engine) Release() {
+// await takes a place for a statement that had one, however long it takes.
+func (e *Engine) await(ctx context.Context) error {
+	if e.slots == nil {
+		return nil
+	}
+	select {
+	case e.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return NewError(CodeCancelled, "QUERY_WAS_CANCELLED", "Query was cancelled while it waited for its turn")
+	}
+}
+
+// release gives the place back.
+func (e *Engine) release() {
 	if e.slots != nil {
 		<-e.slots
 	}
@@ -171,6 +194,9 @@ type Session struct {
 	applied  map[string]string // per-query settings in force, by value
 	own      map[string]string // what the client SET, as written
 	spoilt   bool              // state that cannot be undone: not for others
+
+	run      *Run     // of the moment
+	external []string // temporary tables that came with the query
 }
 
 // NewSession opens a session on the default database.
@@ -374,6 +400,11 @@ func (s *Session) note(st sqltext.Statement) {
 	switch {
 	case st.Kind == sqltext.KindSet:
 		for name, v := range sqltext.Assignments(st.Text) {
+			if name == "log_comment" {
+				// The tag stays in it.
+				_ = s.conn.Exec("SET log_comment = " + sqltext.Quote(sqltext.Unquote(v)+s.tag))
+				continue
+			}
 			s.own[name] = v
 			delete(s.applied, name)
 			if name == "readonly" {

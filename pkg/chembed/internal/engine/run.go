@@ -38,7 +38,9 @@ func (s *Session) Blocks(ctx context.Context, st sqltext.Statement, params []Par
 	stop := s.Watch(ctx)
 	defer func() {
 		stop()
+		s.count(total)
 		if err != nil {
+			err = s.eng.advise(st, err)
 			s.settle()
 		}
 	}()
@@ -81,6 +83,13 @@ func (s *Session) Blocks(ctx context.Context, st sqltext.Statement, params []Par
 		return total, sink(b, total)
 	}
 	return total, nil
+}
+
+// count keeps what the statement of the moment took.
+func (s *Session) count(stats Stats) {
+	if s.run != nil {
+		s.run.stats.Add(stats)
+	}
 }
 
 // notStreamable recognises the engine's refusal to stream what is no SELECT; the
@@ -181,6 +190,7 @@ func (f *Feed) Append(b []byte) bool { return f.in.Append(b) }
 func (f *Feed) Commit() (Stats, error) {
 	stats, err := f.in.Done()
 	f.in.Close()
+	f.s.count(stats)
 	if err != nil {
 		f.s.settle()
 	}
@@ -209,7 +219,9 @@ func (s *Session) Document(ctx context.Context, st sqltext.Statement, format str
 	stop := s.Watch(ctx)
 	defer func() {
 		stop()
+		s.count(stats)
 		if err != nil {
+			err = s.eng.advise(st, err)
 			s.settle()
 		}
 	}()

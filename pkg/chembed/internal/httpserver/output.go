@@ -4,11 +4,14 @@ import (
 	"compress/flate"
 	"compress/gzip"
 	"compress/zlib"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/andybalholm/brotli"
@@ -30,11 +33,16 @@ const writeTimeout = 5 * time.Minute
 type output struct {
 	w        http.ResponseWriter
 	ctl      *http.ResponseController
+	ctx      context.Context
+	run      *engine.Run
 	encoder  io.WriteCloser // over the response, or nil
 	held     []byte
 	sent     bool
 	encoding string
 	limit    int
+
+	progressMu sync.Mutex
+	progress   []string // headers, as they were collected
 }
 
 // maxHeld bounds what wait_end_of_query keeps in memory; a longer result is
@@ -42,7 +50,7 @@ type output struct {
 const maxHeld = 64 << 20
 
 func (q *query) newOutput() (*output, error) {
-	o := &output{w: q.w, ctl: http.NewResponseController(q.w), limit: holdBack}
+	o := &output{w: q.w, ctl: http.NewResponseController(q.w), ctx: q.r.Context(), run: q.run, limit: holdBack}
 	if truth(q.params.Get("wait_end_of_query")) {
 		o.limit = maxHeld
 	}
@@ -73,7 +81,12 @@ type rawWriter struct{ o *output }
 
 func (r rawWriter) Write(p []byte) (int, error) {
 	_ = r.o.ctl.SetWriteDeadline(time.Now().Add(writeTimeout))
-	return r.o.w.Write(p)
+	n := 0
+	err := r.o.run.Unhurried(r.o.ctx, func() (err error) {
+		n, err = r.o.w.Write(p)
+		return err
+	})
+	return n, err
 }
 
 func (o *output) Write(p []byte) (int, error) {
@@ -102,6 +115,11 @@ func (o *output) start() error {
 	if o.encoding != "" {
 		o.w.Header().Set("Content-Encoding", o.encoding)
 	}
+	o.progressMu.Lock()
+	for _, p := range o.progress {
+		o.w.Header().Add("X-ClickHouse-Progress", p)
+	}
+	o.progressMu.Unlock()
 	o.w.WriteHeader(http.StatusOK)
 	held := o.held
 	o.held = nil
@@ -110,6 +128,36 @@ func (o *output) start() error {
 	}
 	_, err := o.write(held)
 	return err
+}
+
+// maxProgress bounds the headers of progress.
+const maxProgress = 100
+
+// collectProgress asks the engine at intervals how far the query is. net/http sends headers once: they go out together, before the first byte of the
+// result, where a server sends each as it comes.
+func (o *output) collectProgress(sess *engine.Session, interval string, started time.Time) (stop func()) {
+	every := 100 * time.Millisecond
+	if ms, err := strconv.Atoi(interval); err == nil && ms > 0 {
+		every = max(time.Duration(ms)*time.Millisecond, 10*time.Millisecond)
+	}
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for range maxProgress {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			stats, total := sess.Progress()
+			o.progressMu.Lock()
+			o.progress = append(o.progress, summary(stats, total, time.Since(started)))
+			o.progressMu.Unlock()
+		}
+	}()
+	return func() { close(done); <-ended }
 }
 
 // summary sets the header, if headers have not gone yet.

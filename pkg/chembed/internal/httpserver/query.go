@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashpivot/hashpivot/pkg/chembed/internal/access"
 	"github.com/hashpivot/hashpivot/pkg/chembed/internal/engine"
 	"github.com/hashpivot/hashpivot/pkg/chembed/internal/native"
 	"github.com/hashpivot/hashpivot/pkg/chembed/internal/sqltext"
@@ -27,6 +28,8 @@ type query struct {
 	r      *http.Request
 	params url.Values
 
+	account *access.Account
+	run     *engine.Run
 	out     *output
 	started time.Time
 }
@@ -39,27 +42,29 @@ var reserved = map[string]bool{
 	"wait_end_of_query": true, "role": true, "close_session": true, "param": true,
 }
 
-func (q *query) run() error {
+func (q *query) answer() (err error) {
 	q.started = time.Now()
 	h := q.w.Header()
 	id := q.params.Get("query_id")
 	if id == "" {
-		id = newID()
+		id = engine.NewQueryID()
 	}
 	h.Set("X-ClickHouse-Query-Id", id)
-	h.Set(exceptionTagHeader, newID()[:8]+newID()[:8])
+	h.Set(exceptionTagHeader, engine.NewQueryID()[:8]+engine.NewQueryID()[:8])
 	h.Set("X-ClickHouse-Server-Display-Name", "hashpivot")
 	h.Set("X-ClickHouse-Timezone", q.srv.cfg.Engine.Timezone)
 	if tz := q.params.Get("session_timezone"); tz != "" {
 		h.Set("X-ClickHouse-Timezone", tz)
 	}
-	if err := q.srv.authenticate(q.r, q.params); err != nil {
+	if q.account, err = q.srv.authenticate(q.r, q.params); err != nil {
 		return err
 	}
+	var tables []external
 	if strings.HasPrefix(q.r.Header.Get("Content-Type"), "multipart/form-data") {
-		if err := q.readForm(); err != nil {
+		if tables, err = q.readForm(); err != nil {
 			return err
 		}
+		defer closeTables(tables)
 	}
 	body, err := q.body()
 	if err != nil {
@@ -80,12 +85,11 @@ func (q *query) run() error {
 	if err != nil {
 		return err
 	}
-	ctx := q.r.Context()
-	if err := q.srv.cfg.Engine.Acquire(ctx); err != nil {
-		return err
+	if role := q.params.Get("role"); role != "" {
+		return engine.NewError(511, "UNKNOWN_ROLE", "There is no role `%s`: an embedded ClickHouse has no roles", role)
 	}
-	defer q.srv.cfg.Engine.Release()
-	sess, release, err := q.srv.session(q.params)
+	ctx := q.r.Context()
+	sess, release, err := q.srv.session(q.account, q.params)
 	if err != nil {
 		return err
 	}
@@ -94,14 +98,24 @@ func (q *query) run() error {
 	if v := q.params.Get("database"); v != "" {
 		database = v
 	}
-	if database != "" || q.params.Get("session_id") == "" {
-		if err := sess.Use(database); err != nil {
+	if database == "" && q.params.Get("session_id") == "" {
+		if err := sess.UseAs(q.account, ""); err != nil {
 			return err
 		}
 	}
-	if err := sess.Prepare(settings); err != nil {
+	for _, t := range tables {
+		if err := t.load(sess); err != nil {
+			sess.DropExternal()
+			return err
+		}
+	}
+	q.run, err = sess.Begin(ctx, engine.Query{
+		ID: id, Account: q.account, Remote: q.r.RemoteAddr, Agent: q.r.UserAgent(), HTTP: true, Statement: st, SQL: sql, Settings: settings, Database: database,
+	})
+	if err != nil {
 		return err
 	}
+	defer func() { q.run.End(err) }()
 	// A GET changes nothing: links are followed by machines.
 	if (q.r.Method == http.MethodGet || q.r.Method == http.MethodHead) && sess.Changes(st) {
 		return engine.NewError(engine.CodeReadOnly, "READONLY", "Cannot execute query in readonly mode: send what changes something by POST")
@@ -109,25 +123,7 @@ func (q *query) run() error {
 	if st.Kind == sqltext.KindInsert {
 		return q.insert(sess, st, io.MultiReader(strings.NewReader(st.InlineData(sql)), data), params)
 	}
-	return q.selectRows(ctx, sess, st, params)
-}
-
-// readForm takes the fields of a multipart form as parameters. External tables in
-// it are not supported.
-func (q *query) readForm() error {
-	if err := q.r.ParseMultipartForm(1 << 20); err != nil {
-		return engine.NewError(engine.CodeBadArguments, "BAD_ARGUMENTS", "Cannot read the multipart form: %v", err)
-	}
-	defer func() { _ = q.r.MultipartForm.RemoveAll() }()
-	if len(q.r.MultipartForm.File) > 0 {
-		return engine.NewError(engine.CodeNotImplemented, "NOT_IMPLEMENTED",
-			"External tables are not supported here: use a temporary table in a session, or a literal list")
-	}
-	for k, v := range q.r.MultipartForm.Value {
-		q.params[k] = v
-	}
-	q.r.Body = http.NoBody
-	return nil
+	return q.selectRows(ctx, sess, q.run.Statement, params)
 }
 
 // body is the request's, decompressed.
@@ -251,6 +247,10 @@ func (q *query) selectRows(ctx context.Context, sess *engine.Session, st sqltext
 		return err
 	}
 	q.out = out
+	if truth(q.params.Get("send_progress_in_http_headers")) {
+		stop := out.collectProgress(sess, q.params.Get("http_headers_progress_interval_ms"), q.started)
+		defer stop()
+	}
 	var stats engine.Stats
 	if format == "Native" {
 		stats, err = q.nativeRows(ctx, sess, st, params)
@@ -260,7 +260,7 @@ func (q *query) selectRows(ctx context.Context, sess *engine.Session, st sqltext
 	if err != nil {
 		return err
 	}
-	out.summary(summary(stats, time.Since(q.started)))
+	out.summary(summary(stats, stats.ReadRows, time.Since(q.started)))
 	return out.Close()
 }
 
@@ -344,7 +344,7 @@ func (q *query) insert(sess *engine.Session, st sqltext.Statement, data io.Reade
 	if err != nil {
 		return err
 	}
-	q.w.Header().Set("X-ClickHouse-Summary", summary(stats, time.Since(q.started)))
+	q.w.Header().Set("X-ClickHouse-Summary", summary(stats, stats.ReadRows, time.Since(q.started)))
 	q.w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
 	q.w.WriteHeader(http.StatusOK)
 	return nil
@@ -381,11 +381,11 @@ func readUpTo(r io.Reader, buf []byte) (n int, eof bool, err error) {
 	return n, false, nil
 }
 
-func summary(s engine.Stats, elapsed time.Duration) string {
+func summary(s engine.Stats, total uint64, elapsed time.Duration) string {
 	b, _ := json.Marshal(map[string]string{
 		"read_rows": strconv.FormatUint(s.ReadRows, 10), "read_bytes": strconv.FormatUint(s.ReadBytes, 10),
 		"written_rows": strconv.FormatUint(s.WrittenRows, 10), "written_bytes": strconv.FormatUint(s.WrittenBytes, 10),
-		"total_rows_to_read": "0", "result_rows": strconv.FormatUint(s.ResultRows, 10), "result_bytes": "0",
+		"total_rows_to_read": strconv.FormatUint(total, 10), "result_rows": strconv.FormatUint(s.ResultRows, 10), "result_bytes": "0",
 		"elapsed_ns": strconv.FormatInt(elapsed.Nanoseconds(), 10),
 	})
 	return string(b)

@@ -3,8 +3,6 @@ package httpserver
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashpivot/hashpivot/pkg/chembed/internal/access"
 	"github.com/hashpivot/hashpivot/pkg/chembed/internal/engine"
 )
 
@@ -24,7 +23,7 @@ import (
 // zero means no limit.
 type Config struct {
 	Engine         *engine.Engine
-	Authenticate   func(user, password string) error
+	Access         *access.Control
 	MaxConnections int
 	Logger         *slog.Logger
 }
@@ -46,14 +45,15 @@ type Server struct {
 	slot chan struct{} // a place for each connection
 
 	mu    sync.Mutex
-	idle  []*engine.Session
-	named map[string]*namedSession
+	idle  map[string][]*engine.Session // by user
+	idled int                          // how many
+	named map[string]*namedSession     // by user and id
 	done  bool
 }
 
 // New makes a server.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg, named: map[string]*namedSession{}}
+	s := &Server{cfg: cfg, idle: map[string][]*engine.Session{}, named: map[string]*namedSession{}}
 	if cfg.MaxConnections > 0 {
 		s.slot = make(chan struct{}, cfg.MaxConnections)
 	}
@@ -85,8 +85,10 @@ func (s *Server) Shutdown(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.done = true
-	for _, sess := range s.idle {
-		sess.Close()
+	for _, sessions := range s.idle {
+		for _, sess := range sessions {
+			sess.Close()
+		}
 	}
 	s.idle = nil
 	for id, n := range s.named {
@@ -136,14 +138,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "Ok.\n")
 		return
 	}
-	if err := q.run(); err != nil {
+	if err := q.answer(); err != nil {
 		q.fail(err)
 	}
 }
 
 // authenticate takes the user from headers, basic auth or the URL, in the order
 // in which the server looks.
-func (s *Server) authenticate(r *http.Request, params url.Values) error {
+func (s *Server) authenticate(r *http.Request, params url.Values) (*access.Account, error) {
 	user, password := r.Header.Get("X-ClickHouse-User"), r.Header.Get("X-ClickHouse-Key")
 	if user == "" && password == "" {
 		if u, p, ok := r.BasicAuth(); ok {
@@ -152,7 +154,7 @@ func (s *Server) authenticate(r *http.Request, params url.Values) error {
 			user, password = params.Get("user"), params.Get("password")
 		}
 	}
-	return s.cfg.Authenticate(user, password)
+	return s.cfg.Access.Login(user, password, r.RemoteAddr)
 }
 
 // namedSession is a session that a client holds by its id.
@@ -177,31 +179,48 @@ const (
 	maxSessionTimeout     = time.Hour
 )
 
-// session gives the request its engine session and the way to hand it back.
-func (s *Server) session(params url.Values) (*engine.Session, func(), error) {
+// session gives the request its engine session and the way to hand it back. Sessions never change hands between users.
+func (s *Server) session(a *access.Account, params url.Values) (*engine.Session, func(), error) {
 	if id := params.Get("session_id"); id != "" {
-		return s.namedSession(id, params)
+		return s.namedSession(a.Name+"\x00"+id, params)
 	}
+	var stranger *engine.Session
 	s.mu.Lock()
-	if n := len(s.idle); n > 0 {
-		sess := s.idle[n-1]
-		s.idle = s.idle[:n-1]
+	if mine := s.idle[a.Name]; len(mine) > 0 {
+		sess := mine[len(mine)-1]
+		s.idle[a.Name] = mine[:len(mine)-1]
+		s.idled--
 		s.mu.Unlock()
-		return sess, func() { s.putBack(sess) }, nil
+		return sess, func() { s.putBack(a, sess) }, nil
+	}
+	if s.idled >= idleSessions {
+		// Another user's makes room.
+		for user, theirs := range s.idle {
+			if len(theirs) > 0 {
+				stranger = theirs[len(theirs)-1]
+				s.idle[user] = theirs[:len(theirs)-1]
+				s.idled--
+				break
+			}
+		}
 	}
 	s.mu.Unlock()
+	if stranger != nil {
+		stranger.Close()
+	}
 	sess, err := s.cfg.Engine.NewSession()
 	if err != nil {
 		return nil, nil, err
 	}
-	return sess, func() { s.putBack(sess) }, nil
+	return sess, func() { s.putBack(a, sess) }, nil
 }
 
-func (s *Server) putBack(sess *engine.Session) {
+func (s *Server) putBack(a *access.Account, sess *engine.Session) {
 	if !sess.Spoilt() {
 		s.mu.Lock()
-		if !s.done && len(s.idle) < idleSessions {
-			s.idle = append(s.idle, sess)
+		if !s.done && s.idled < idleSessions {
+			s.idle[a.Name] = append(s.idle[a.Name], sess)
+			s.idled++
 			s.mu.Unlock()
 			return
 		}
@@ -225,7 +244,7 @@ func (s *Server) namedSession(id string, params url.Values) (*engine.Session, fu
 	if n == nil {
 		if params.Get("session_check") == "1" {
 			s.mu.Unlock()
-			return nil, nil, engine.NewError(engine.CodeSessionNotFound, "SESSION_NOT_FOUND", "Session %s not found", id)
+			return nil, nil, engine.NewError(engine.CodeSessionNotFound, "SESSION_NOT_FOUND", "Session %s not found", params.Get("session_id"))
 		}
 		if len(s.named) >= maxNamedSessions {
 			s.mu.Unlock()
@@ -237,7 +256,7 @@ func (s *Server) namedSession(id string, params url.Values) (*engine.Session, fu
 	}
 	if !n.mu.TryLock() {
 		s.mu.Unlock()
-		return nil, nil, engine.NewError(engine.CodeSessionLocked, "SESSION_IS_LOCKED", "Session %s is locked by a concurrent client", id)
+		return nil, nil, engine.NewError(engine.CodeSessionLocked, "SESSION_IS_LOCKED", "Session %s is locked by a concurrent client", params.Get("session_id"))
 	}
 	s.mu.Unlock()
 	if n.timer != nil {
@@ -267,15 +286,6 @@ func (s *Server) expire(id string, n *namedSession) {
 	defer n.mu.Unlock()
 	n.closeLocked()
 	delete(s.named, id)
-}
-
-// newID makes a query id where the client gave none.
-func newID() string {
-	var b [16]byte
-	_, _ = rand.Read(b[:])
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	h := hex.EncodeToString(b[:])
-	return h[:8] + "-" + h[8:12] + "-" + h[12:16] + "-" + h[16:20] + "-" + h[20:]
 }
 
 // truth reads a boolean parameter as the server does.

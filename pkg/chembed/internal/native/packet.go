@@ -2,10 +2,12 @@ package native
 
 import (
 	"bufio"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 )
 
 // Packets that clients send.
@@ -26,14 +28,15 @@ const (
 	ServerPong        = 4
 	ServerEndOfStream = 5
 	ServerProfileInfo = 6
+	ServerTotals      = 7
+	ServerExtremes    = 8
 
 	ServerProfileEvents = 14
 )
 
-// Revision is the protocol revision that is answered truthfully: up to the
-// elapsed time in progress packets; beyond it begin password rules, time zone
-// updates and sparse columns.
-const Revision = 54460
+// Revision is the protocol revision that is answered truthfully, and the highest that a client to test it with was had for. Beyond it packets come in
+// chunks.
+const Revision = 54468
 
 // Revisions at which the packets used here changed.
 const (
@@ -54,10 +57,13 @@ const (
 	revAddendum          = 54458
 	revParameters        = 54459
 	revElapsed           = 54460
+	revPasswordRules     = 54461
+	revNonce             = 54462
+	revTotalBytes        = 54463
 )
 
-// MinRevision is the oldest client that is understood: settings as text (2019).
-const MinRevision = revSettingsAsStrings
+// MinRevision is the oldest client that is understood: those of 2018, such as Debian's.
+const MinRevision = revDisplayName
 
 const (
 	maxShort = 1 << 20  // names, users, setting values
@@ -166,16 +172,16 @@ type Setting struct {
 const SettingImportant = 1
 
 // Query reads the packet behind its number, as of the given revision.
-func (r Reader) Query(rev uint64) (Query, error) {
+func (r Reader) Query(rev uint64, settingType func(name string) string) (Query, error) {
 	var q Query
-	err := r.query(&q, rev)
+	err := r.query(&q, rev, settingType)
 	if err != nil {
 		return q, fmt.Errorf("read query packet: %w", err)
 	}
 	return q, nil
 }
 
-func (r Reader) query(q *Query, rev uint64) (err error) {
+func (r Reader) query(q *Query, rev uint64, settingType func(name string) string) (err error) {
 	if q.ID, err = r.Str(maxShort); err != nil {
 		return err
 	}
@@ -184,7 +190,12 @@ func (r Reader) query(q *Query, rev uint64) (err error) {
 			return err
 		}
 	}
-	if q.Settings, err = r.settings(); err != nil {
+	if rev < revSettingsAsStrings {
+		q.Settings, err = r.typedSettings(settingType)
+	} else {
+		q.Settings, err = r.settings()
+	}
+	if err != nil {
 		return err
 	}
 	if rev >= revInterserverSecret {
@@ -289,6 +300,42 @@ func (r Reader) clientInfo(rev uint64) error {
 	return nil
 }
 
+// typedSettings reads the settings of old clients, which write each as its type is: numbers as such, everything else as text.
+func (r Reader) typedSettings(typeOf func(name string) string) ([]Setting, error) {
+	var out []Setting
+	for {
+		name, err := r.Str(maxShort)
+		if err != nil || name == "" {
+			return out, err
+		}
+		if len(out) >= maxItems {
+			return nil, malformed("more than %d settings", maxItems)
+		}
+		s := Setting{Name: name, Flags: SettingImportant}
+		switch typeOf(name) {
+		case "":
+			return nil, malformed("setting %q of an old client, whose type is not known", name)
+		case "Bool", "UInt64", "UInt64Auto", "MaxThreads", "Seconds", "Milliseconds", "NonZeroUInt64", "BoolAuto":
+			v, err := r.Uvarint()
+			if err != nil {
+				return nil, err
+			}
+			s.Value = strconv.FormatUint(v, 10)
+		case "Int64", "Int32":
+			v, err := r.Uvarint()
+			if err != nil {
+				return nil, err
+			}
+			s.Value = strconv.FormatInt(int64(v>>1)^-int64(v&1), 10)
+		default:
+			if s.Value, err = r.Str(maxShort); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, s)
+	}
+}
+
 func (r Reader) settings() ([]Setting, error) {
 	var out []Setting
 	for {
@@ -361,6 +408,14 @@ func (w *Writer) Hello(info ServerInfo, clientRev uint64) {
 	if clientRev >= revVersionPatch {
 		w.Uvarint(info.Patch)
 	}
+	if clientRev >= revPasswordRules {
+		w.Uvarint(0) // rules for new passwords: there are no users to make
+	}
+	if clientRev >= revNonce {
+		var nonce [8]byte
+		_, _ = rand.Read(nonce[:]) // it never fails
+		_, _ = w.Write(nonce[:])
+	}
 }
 
 // HasAddendum says that the client follows its hello with an addendum: one string.
@@ -391,9 +446,12 @@ func (w *Writer) Exception(code int, text string) {
 
 // Progress tells what was done since the last one.
 type Progress struct {
-	Rows, Bytes, TotalRows, WrittenRows, WrittenBytes uint64
-	ElapsedNanos                                      uint64
+	Rows, Bytes, TotalRows, TotalBytes, WrittenRows, WrittenBytes uint64
+	ElapsedNanos                                                  uint64
 }
+
+// WriteInfo says that progress tells what was written; older clients expect none at the end of an insert.
+func WriteInfo(rev uint64) bool { return rev >= revClientWriteInfo }
 
 // Progress writes the packet.
 func (w *Writer) Progress(p Progress, rev uint64) {
@@ -401,6 +459,9 @@ func (w *Writer) Progress(p Progress, rev uint64) {
 	w.Uvarint(p.Rows)
 	w.Uvarint(p.Bytes)
 	w.Uvarint(p.TotalRows)
+	if rev >= revTotalBytes {
+		w.Uvarint(p.TotalBytes)
+	}
 	if rev >= revClientWriteInfo {
 		w.Uvarint(p.WrittenRows)
 		w.Uvarint(p.WrittenBytes)
@@ -418,7 +479,7 @@ func (w *Writer) ProfileInfo(rows, blocks, bytes uint64) {
 	w.Uvarint(bytes)
 	w.bool(false) // a limit was applied
 	w.Uvarint(0)  // rows before it
-	w.bool(false) // and whether they were counted
+	w.bool(true)  // and that they are told: clients of 2018 go looking for them otherwise
 }
 
 // InsertEvents answers a block of an insert with profile events, of which there

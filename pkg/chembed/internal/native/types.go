@@ -3,12 +3,14 @@ package native
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
 
 // ErrUnsupported marks a column type whose bytes cannot be walked: the states of
-// aggregate functions, and the self-describing types.
+// aggregate functions.
 var ErrUnsupported = errors.New("type is not supported over the native protocol")
 
 // shape is how a type's column is laid out.
@@ -22,6 +24,9 @@ const (
 	shapeTuple
 	shapeLowCardinality
 	shapeVariant
+	shapeDynamic     // becomes a variant once its prefix is read
+	shapeFlatDynamic // the same in another layout
+	shapeJSON        // becomes a tuple of its paths
 )
 
 // colType is a type reduced to what finding the end of its column takes.
@@ -133,7 +138,16 @@ func parseTypeDepth(s string, depth int) (*colType, error) {
 			t.elems = append(t.elems, e)
 		}
 		return &colType{shape: shapeArray, elems: []*colType{t}}, nil
+	case "Dynamic":
+		return &colType{shape: shapeDynamic}, nil
+	case "JSON":
+		return jsonType(args, depth)
+	case "QBit":
+		return qbitType(args, s)
 	case "Tuple", "Nested", "Variant":
+		if len(args) == 0 && name == "Tuple" {
+			return &colType{width: 1}, nil // an empty tuple is a byte
+		}
 		if len(args) == 0 {
 			return nil, fmt.Errorf("column of type %s: %w", s, ErrUnsupported)
 		}
@@ -164,6 +178,46 @@ func parseTypeDepth(s string, depth int) (*colType, error) {
 		return &colType{width: 8}, nil
 	}
 	return nil, fmt.Errorf("column of type %s: %w", s, ErrUnsupported)
+}
+
+// jsonType is a JSON's with the types of its typed paths, in the order of their names.
+func jsonType(args []string, depth int) (*colType, error) {
+	typed := map[string]string{}
+	for _, arg := range args {
+		if strings.HasPrefix(arg, "max_dynamic_paths") || strings.HasPrefix(arg, "max_dynamic_types") || strings.HasPrefix(arg, "SKIP ") {
+			continue
+		}
+		typ := dropElementName(arg)
+		typed[unquotePath(strings.TrimSpace(strings.TrimSuffix(arg, typ)))] = typ
+	}
+	if len(typed) > maxTypeElems {
+		return nil, malformed("JSON with more than %d typed paths", maxTypeElems)
+	}
+	t := &colType{shape: shapeJSON}
+	for _, path := range slices.Sorted(maps.Keys(typed)) {
+		e, err := parseTypeDepth(typed[path], depth+1)
+		if err != nil {
+			return nil, err
+		}
+		t.elems = append(t.elems, e)
+	}
+	return t, nil
+}
+
+// unquotePath takes the backquotes off the parts of a path.
+func unquotePath(s string) string { return strings.ReplaceAll(s, "`", "") }
+
+// qbitType is a QBit's: its vectors lie transposed, a plane for each bit of an element, each with a bit for each element.
+func qbitType(args []string, s string) (*colType, error) {
+	bits := map[string]uint64{"BFloat16": 16, "Float32": 32, "Float64": 64}
+	if len(args) != 2 || bits[args[0]] == 0 {
+		return nil, malformed("type %q needs an element type and a dimension", s)
+	}
+	n, err := strconv.ParseUint(args[1], 10, 24)
+	if err != nil || n == 0 {
+		return nil, malformed("type %q has no dimension", s)
+	}
+	return &colType{width: bits[args[0]] * ((n + 7) / 8)}, nil
 }
 
 func decimalOf(precision int, s string) (*colType, error) {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // ErrMalformed marks input that is not what the protocol allows.
@@ -41,12 +42,15 @@ type Options struct {
 	InInfo, InFlags   bool // input has block info, a serialization flag a column
 	OutInfo, OutFlags bool // output shall have them
 	OutEmpty          bool // pass on a block without rows as well
+	Describe          bool // keep the columns' names and types in Block.Names and Block.Types
 }
 
 // Block is what a walked block was.
 type Block struct {
 	Columns int
 	Rows    uint64
+
+	Names, Types []string // with Options.Describe
 }
 
 // Walker passes blocks from a source to a sink. It keeps its type cache between
@@ -60,6 +64,7 @@ type Walker struct {
 	quiet     bool // what is read is not handed on: it is replaced, or dropped
 
 	scratch [binary.MaxVarintLen64]byte
+	depth   int // of Dynamic within Dynamic
 	name    []byte
 	types   map[string]*colType
 }
@@ -121,7 +126,7 @@ func (w *Walker) block(o Options) (Block, error) {
 		}
 	}
 	for range columns {
-		if err := w.column(rows, o); err != nil {
+		if err := w.column(rows, o, &b); err != nil {
 			return b, err
 		}
 	}
@@ -153,17 +158,19 @@ func (w *Walker) blockInfo() error {
 
 var noFlag = []byte{0}
 
-func (w *Walker) column(rows uint64, o Options) error {
-	if n, err := w.uvarint(); err != nil {
+func (w *Walker) column(rows uint64, o Options, b *Block) error {
+	if err := w.text(maxNameLen, "column name"); err != nil {
 		return err
-	} else if n > maxNameLen {
-		return malformed("column name of %d bytes", n)
-	} else if err := w.skip(n); err != nil {
-		return err
+	}
+	if o.Describe {
+		b.Names = append(b.Names, string(w.name))
 	}
 	typ, err := w.typeOf()
 	if err != nil {
 		return err
+	}
+	if o.Describe {
+		b.Types = append(b.Types, string(w.name))
 	}
 	if o.InFlags {
 		if err := w.flush(); err != nil {
@@ -191,26 +198,27 @@ func (w *Walker) column(rows uint64, o Options) error {
 	if rows == 0 {
 		return nil
 	}
-	if err := w.prefix(typ); err != nil {
+	typ, err = w.prefix(typ)
+	if err != nil {
 		return err
 	}
 	return w.data(typ, rows)
 }
 
-// typeOf reads a type's name and finds its layout.
-func (w *Walker) typeOf() (*colType, error) {
+// text reads a string of up to limit bytes into w.name.
+func (w *Walker) text(limit uint64, what string) error {
 	n, err := w.uvarint()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if n > maxTypeLen {
-		return nil, malformed("type name of %d bytes", n)
+	if n > limit {
+		return malformed("%s of %d bytes", what, n)
 	}
 	w.name = w.name[:0]
 	for n > 0 {
 		if w.pos == len(w.buf) {
 			if err := w.fill(); err != nil {
-				return nil, err
+				return err
 			}
 		}
 		k := min(n, uint64(len(w.buf)-w.pos))
@@ -218,6 +226,19 @@ func (w *Walker) typeOf() (*colType, error) {
 		w.pos += int(k)
 		n -= k
 	}
+	return nil
+}
+
+// typeOf reads a type's name and finds its layout.
+func (w *Walker) typeOf() (*colType, error) {
+	if err := w.text(maxTypeLen, "type name"); err != nil {
+		return nil, err
+	}
+	return w.layout()
+}
+
+// layout finds the layout of the type in w.name.
+func (w *Walker) layout() (*colType, error) {
 	if t, ok := w.types[string(w.name)]; ok {
 		return t, nil
 	}
@@ -232,33 +253,183 @@ func (w *Walker) typeOf() (*colType, error) {
 	return t, nil
 }
 
-// prefix passes what stands before a column's data: versions and modes.
-func (w *Walker) prefix(t *colType) error {
+// Versions of the self-describing types' structure.
+const (
+	dynamicV1   = 1
+	dynamicV2   = 2
+	dynamicFlat = 3
+
+	jsonV1     = 0
+	jsonString = 1
+	jsonV2     = 2
+	jsonFlat   = 3
+)
+
+// maxDynamic bounds the types of a Dynamic and the paths of a JSON.
+const maxDynamic = 10_000
+
+// prefix passes what stands before a column's data: versions, modes and the structure of the self-describing types. It returns the type with these put in
+// the place of what only their data tells.
+func (w *Walker) prefix(t *colType) (*colType, error) {
 	switch t.shape {
 	case shapeLowCardinality:
 		v, err := w.uint64()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if v != 1 {
-			return malformed("low cardinality version %d", v)
+			return nil, malformed("low cardinality version %d", v)
 		}
-		return w.prefix(t.elems[0])
 	case shapeVariant:
 		v, err := w.uint64()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if v != 0 {
-			return fmt.Errorf("variant in mode %d: %w", v, ErrUnsupported)
+			return nil, fmt.Errorf("variant in mode %d: %w", v, ErrUnsupported)
+		}
+	case shapeDynamic:
+		return w.dynamicPrefix()
+	case shapeJSON:
+		return w.jsonPrefix(t)
+	}
+	for i, e := range t.elems {
+		c, err := w.prefix(e)
+		if err != nil {
+			return nil, err
+		}
+		if c != e {
+			// The cached type stays as it is.
+			n := *t
+			n.elems = slices.Clone(t.elems)
+			n.elems[i] = c
+			t = &n
 		}
 	}
-	for _, e := range t.elems {
-		if err := w.prefix(e); err != nil {
-			return err
+	return t, nil
+}
+
+// dynamicPrefix reads which types a Dynamic column holds.
+func (w *Walker) dynamicPrefix() (*colType, error) {
+	if w.depth >= maxTypeDepth {
+		return nil, malformed("dynamic nested deeper than %d", maxTypeDepth)
+	}
+	w.depth++
+	defer func() { w.depth-- }()
+	v, err := w.uint64()
+	if err != nil {
+		return nil, err
+	}
+	if v == dynamicV1 {
+		if _, err := w.uvarint(); err != nil { // how many it may hold
+			return nil, err
 		}
 	}
-	return nil
+	if v != dynamicV1 && v != dynamicV2 && v != dynamicFlat {
+		return nil, fmt.Errorf("dynamic in version %d: %w", v, ErrUnsupported)
+	}
+	n, err := w.uvarint()
+	if err != nil {
+		return nil, err
+	}
+	if n > maxDynamic {
+		return nil, malformed("dynamic of %d types", n)
+	}
+	out := &colType{shape: shapeVariant}
+	shared := false
+	add := func(name string) error {
+		w.name = append(w.name[:0], name...)
+		t, err := w.layout()
+		out.elems = append(out.elems, t)
+		return err
+	}
+	for range n {
+		if err := w.text(maxTypeLen, "type name"); err != nil {
+			return nil, err
+		}
+		// Alternatives are in the order of their names, SharedVariant among them.
+		if name := string(w.name); v != dynamicFlat && !shared && name > "SharedVariant" {
+			shared = true
+			if err := add("String"); err != nil {
+				return nil, err
+			}
+			w.name = append(w.name[:0], name...)
+		}
+		t, err := w.layout()
+		if err != nil {
+			return nil, err
+		}
+		out.elems = append(out.elems, t)
+	}
+	if v == dynamicFlat {
+		out.shape = shapeFlatDynamic
+	} else {
+		if !shared {
+			if err := add("String"); err != nil {
+				return nil, err
+			}
+		}
+		// From here on it is a Variant, with a prefix of its own.
+		return w.prefix(out)
+	}
+	for i, e := range out.elems {
+		if out.elems[i], err = w.prefix(e); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// jsonPrefix reads which paths a JSON column holds.
+func (w *Walker) jsonPrefix(t *colType) (*colType, error) {
+	v, err := w.uint64()
+	if err != nil {
+		return nil, err
+	}
+	switch v {
+	case jsonString:
+		return &colType{shape: shapeString}, nil
+	case jsonV1:
+		if _, err := w.uvarint(); err != nil { // how many paths it may hold
+			return nil, err
+		}
+	case jsonV2, jsonFlat:
+	default:
+		return nil, fmt.Errorf("JSON in version %d: %w", v, ErrUnsupported)
+	}
+	n, err := w.uvarint()
+	if err != nil {
+		return nil, err
+	}
+	if n > maxDynamic {
+		return nil, malformed("JSON of %d paths", n)
+	}
+	for range n {
+		if err := w.text(maxNameLen, "path of a JSON"); err != nil {
+			return nil, err
+		}
+	}
+	out := &colType{shape: shapeTuple}
+	for _, e := range t.elems { // typed paths
+		c, err := w.prefix(e)
+		if err != nil {
+			return nil, err
+		}
+		out.elems = append(out.elems, c)
+	}
+	for range n {
+		c, err := w.dynamicPrefix()
+		if err != nil {
+			return nil, err
+		}
+		out.elems = append(out.elems, c)
+	}
+	if v != jsonFlat { // what fits in no path: Array(Tuple(path String, value String))
+		text := &colType{shape: shapeString}
+		pair := &colType{shape: shapeTuple, elems: []*colType{text, text}}
+		out.elems = append(out.elems, &colType{shape: shapeArray, elems: []*colType{pair}})
+	}
+	return out, nil
 }
 
 // data passes rows values of type t.
@@ -299,6 +470,8 @@ func (w *Walker) data(t *colType, rows uint64) error {
 		return w.lowCardinality(t, rows)
 	case shapeVariant:
 		return w.variant(t, rows)
+	case shapeFlatDynamic:
+		return w.flatDynamic(t, rows)
 	}
 	return fmt.Errorf("shape %d: %w", t.shape, ErrUnsupported)
 }
@@ -372,6 +545,36 @@ func (w *Walker) variant(t *colType, rows uint64) error {
 		if i >= 255 {
 			break
 		}
+		if err := w.data(e, counts[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// flatDynamic passes one index a row, as wide as the number of types asks for and that number itself for NULL, and then each type's values.
+func (w *Walker) flatDynamic(t *colType, rows uint64) error {
+	types := uint64(len(t.elems))
+	width := 1
+	if types > 0xff {
+		width = 2
+	}
+	counts := make([]uint64, types+1)
+	for range rows {
+		var d uint64
+		for i := range width {
+			b, err := w.byte()
+			if err != nil {
+				return err
+			}
+			d |= uint64(b) << (8 * i)
+		}
+		if d > types {
+			return malformed("dynamic with type %d of %d", d, types)
+		}
+		counts[d]++
+	}
+	for i, e := range t.elems {
 		if err := w.data(e, counts[i]); err != nil {
 			return err
 		}

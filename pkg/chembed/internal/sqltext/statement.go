@@ -12,6 +12,7 @@ const (
 	KindInsert             // INSERT with its data beside it, in the text or behind it
 	KindSet                // SET: changes the session
 	KindUse                // USE: changes the session's database
+	KindKill               // KILL QUERY
 	KindOther              // DDL, SHOW, DESCRIBE, INSERT SELECT ...: short output or none
 )
 
@@ -27,6 +28,13 @@ type Statement struct {
 	Temporary   bool   // names TEMPORARY near its start: changes the session
 
 	Insert Insert // of KindInsert
+	Kill   Kill   // of KindKill
+}
+
+// Kill is a KILL QUERY in its parts.
+type Kill struct {
+	Where      string // the condition
+	Sync, Test bool
 }
 
 // Insert is an INSERT statement in its parts.
@@ -130,7 +138,35 @@ func parsePlain(sql string, first token) Statement {
 	if formatStart >= 0 {
 		st.Unformatted = sql[first.start:formatStart] + sql[formatEnd:end]
 	}
+	if kill, ok := parseKill(st.Unformatted); ok {
+		st.Kind, st.Kill = KindKill, kill
+	}
 	return st
+}
+
+// parseKill reads KILL QUERY WHERE condition [SYNC|ASYNC|TEST].
+func parseKill(sql string) (Kill, bool) {
+	s := scanner{text: sql}
+	for _, word := range []string{"KILL", "QUERY", "WHERE"} {
+		if !s.is(s.next(), word) {
+			return Kill{}, false
+		}
+	}
+	var k Kill
+	start := s.pos
+	end := start
+	for t := s.next(); t.kind != tokenEnd; t = s.next() {
+		at := s.pos
+		last := s.next().kind == tokenEnd
+		s.pos = at
+		if last && (s.is(t, "SYNC") || s.is(t, "ASYNC") || s.is(t, "TEST")) {
+			k.Sync, k.Test = s.is(t, "SYNC"), s.is(t, "TEST")
+			break
+		}
+		end = t.end
+	}
+	k.Where = strings.TrimSpace(sql[start:end])
+	return k, true
 }
 
 // parseInsert reads an INSERT whose data stands beside it; ok is false for INSERT

@@ -106,7 +106,10 @@ func (c *conn) insertInline(st sqltext.Statement, data string, params []engine.P
 func (c *conn) insertEnd(stats engine.Stats, start time.Time) error {
 	err := c.send(func() {
 		c.w.InsertEvents(c.rev)
-		c.progressLocked(stats, start)
+		if native.WriteInfo(c.rev) {
+			c.told = engine.Stats{}
+			c.progressLocked(stats, 0, start)
+		}
 		c.w.Uvarint(native.ServerEndOfStream)
 	})
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/chembed/internal/engine"
@@ -17,11 +18,14 @@ import (
 // connection; what is wrong with the query goes to the client as an exception.
 func (c *conn) query(q native.Query) error {
 	c.compression = q.Compression
-	external, err := c.skipExternal()
+	refused, err := c.external()
 	if err != nil {
+		c.session.DropExternal()
 		return c.protocolError(err)
 	}
-	err = c.run(q, external)
+	if err = refused; err == nil {
+		err = c.execute(q)
+	}
 	c.frameIn.Shrink()
 	var fatal fatalError
 	switch {
@@ -40,11 +44,7 @@ type fatalError struct{ err error }
 func (e fatalError) Error() string { return e.err.Error() }
 func (e fatalError) Unwrap() error { return e.err }
 
-func (c *conn) run(q native.Query, external bool) error {
-	if external {
-		return engine.NewError(engine.CodeNotImplemented, "NOT_IMPLEMENTED",
-			"External tables are not supported here: use a temporary table, or a literal list")
-	}
+func (c *conn) execute(q native.Query) (err error) {
 	st := sqltext.Parse(q.Body)
 	if st.Kind != sqltext.KindInsert {
 		if err := engine.CheckSingle(st); err != nil {
@@ -53,22 +53,30 @@ func (c *conn) run(q native.Query, external bool) error {
 	}
 	ctx, cancel := context.WithCancel(c.srv.ctx)
 	defer cancel()
-	if err := c.srv.cfg.Engine.Acquire(ctx); err != nil {
-		return err
-	}
-	defer c.srv.cfg.Engine.Release()
-
 	settings := make([]engine.Setting, 0, len(q.Settings))
 	c.frames.SetMethod(native.MethodLZ4)
+	c.extremes = false
 	for _, s := range q.Settings {
 		if s.Name == "network_compression_method" && strings.EqualFold(s.Value, "ZSTD") {
 			c.frames.SetMethod(native.MethodZSTD)
 		}
+		if s.Name == "extremes" {
+			c.extremes = s.Value == "1" || strings.EqualFold(s.Value, "true")
+		}
 		settings = append(settings, engine.Setting{Name: s.Name, Value: s.Value, Important: s.Flags&native.SettingImportant != 0})
 	}
-	if err := c.session.Prepare(settings); err != nil {
+	run, err := c.session.Begin(ctx, engine.Query{
+		ID: q.ID, Account: c.account, Remote: c.nc.RemoteAddr().String(), Agent: c.agent, Statement: st, SQL: q.Body, Settings: settings,
+	})
+	if err != nil {
 		return err
 	}
+	c.run = run
+	defer func() {
+		c.run = nil
+		run.End(err)
+	}()
+	st = run.Statement
 	params := make([]engine.Param, 0, len(q.Params))
 	for _, p := range q.Params {
 		params = append(params, engine.Param{Name: p.Name, Value: native.Unquote(p.Value)})
@@ -77,41 +85,71 @@ func (c *conn) run(q native.Query, external bool) error {
 		if inline := st.InlineData(q.Body); inline != "" {
 			return c.insertInline(st, inline, params)
 		}
-		if strings.EqualFold(st.Insert.Format, "Native") || strings.EqualFold(st.Insert.Format, "Values") {
-			return c.insert(st, params)
-		}
-		return engine.NewError(engine.CodeNotImplemented, "NOT_IMPLEMENTED",
-			"INSERT with FORMAT %s and no data: over the native protocol data comes in Native blocks", st.Insert.Format)
+		// Whatever format the client reads its own input in, what it sends are blocks.
+		return c.insert(st, params)
 	}
 	return c.selectBlocks(ctx, cancel, st, params)
+}
+
+// blocks come from the engine's stream, or, where there are totals or extremes, from what takes their result apart.
+func (c *conn) blocks(ctx context.Context, st sqltext.Statement, params []engine.Param, sink func(packet uint64, block []byte, delta engine.Stats) error) (engine.Stats, error) {
+	if st.Kind != sqltext.KindQuery || !c.extremes && !sqltext.HasTotals(st.Text) {
+		return c.session.Blocks(ctx, st, params, func(block []byte, delta engine.Stats) error { return sink(native.ServerData, block, delta) })
+	}
+	packets := map[engine.Part]uint64{engine.PartData: native.ServerData, engine.PartTotals: native.ServerTotals, engine.PartExtremes: native.ServerExtremes}
+	return c.session.Totals(ctx, st, params, func(part engine.Part, block []byte) error { return sink(packets[part], block, engine.Stats{}) })
 }
 
 // selectBlocks answers with blocks, progress and the end of stream.
 func (c *conn) selectBlocks(ctx context.Context, cancel context.CancelFunc, st sqltext.Statement, params []engine.Param) error {
 	start := time.Now()
-	stop := c.attend(cancel)
+	var cancelled atomic.Bool
+	stop := c.attend(func(asked bool) {
+		cancelled.Store(asked)
+		cancel()
+	})
 	var rows, blocks, bytes uint64
-	var told engine.Stats
-	stats, err := c.session.Blocks(ctx, st, params, func(block []byte, delta engine.Stats) error {
+	c.wmu.Lock()
+	c.told, c.seen = engine.Stats{}, engine.Stats{}
+	c.wmu.Unlock()
+	stats, err := c.blocks(ctx, st, params, func(packet uint64, block []byte, delta engine.Stats) error {
 		if blocks == 0 {
 			// What cannot be walked must end in an exception, not in half a
 			// packet. The later blocks have the first one's types.
 			src := native.Bytes(block)
-			if _, err := c.walkOut.Walk(&src, func([]byte) error { return nil }, native.Options{}); err != nil {
+			b, err := c.walkOut.Walk(&src, func([]byte) error { return nil }, native.Options{Describe: true})
+			if err != nil {
 				return dataError(err)
+			}
+			// Clients learn the columns from a block without rows before the first one.
+			if err := c.send(func() { err = c.headerLocked(b.Names, b.Types) }); err != nil {
+				return fatalError{err}
+			}
+			if err != nil {
+				return fatalError{err}
 			}
 		}
 		c.wmu.Lock()
 		defer c.wmu.Unlock()
-		told.Add(delta)
-		c.progressLocked(delta, start)
-		b, err := c.blockLocked(block)
+		c.seen.Add(delta)
+		c.progressLocked(c.seen, 0, start)
+		b, err := c.blockLocked(ctx, packet, block)
+		if packet != native.ServerData {
+			return err
+		}
 		rows += b.Rows
 		blocks++
 		bytes += uint64(len(block))
 		return err
 	})
 	stop()
+	if cancelled.Load() && ctx.Err() != nil && !isNetwork(err) && c.srv.ctx.Err() == nil {
+		// Who sends Cancel reads on up to the end of the stream.
+		if err := c.send(func() { c.w.Uvarint(native.ServerEndOfStream) }); err != nil {
+			return fatalError{err}
+		}
+		return nil
+	}
 	if err == nil && blocks == 0 && st.Kind == sqltext.KindQuery {
 		err = c.emptyHeader(st, params)
 	}
@@ -123,11 +161,7 @@ func (c *conn) selectBlocks(ctx context.Context, cancel context.CancelFunc, st s
 	}
 	err = c.send(func() {
 		c.w.ProfileInfo(rows, blocks, bytes)
-		stats.ReadRows -= told.ReadRows
-		stats.ReadBytes -= told.ReadBytes
-		stats.WrittenRows -= told.WrittenRows
-		stats.WrittenBytes -= told.WrittenBytes
-		c.progressLocked(stats, start)
+		c.progressLocked(stats, 0, start)
 		c.w.Uvarint(native.ServerEndOfStream)
 	})
 	if err != nil {
@@ -155,52 +189,70 @@ func (c *conn) header(cols []engine.Column) error {
 	for i, col := range cols {
 		names[i], types[i] = col.Name, col.Type
 	}
-	block := native.HeaderBlock(names, types, c.rev)
 	var err error
-	sendErr := c.send(func() {
-		c.w.Uvarint(native.ServerData)
-		c.w.Str("")
-		if !c.compression {
-			_, _ = c.w.Write(block)
-			return
-		}
-		if _, err = c.frames.Write(block); err == nil {
-			err = c.frames.Flush()
-		}
-	})
+	if sendErr := c.send(func() { err = c.headerLocked(names, types) }); sendErr != nil {
+		return fatalError{sendErr}
+	}
 	if err != nil {
 		return fatalError{err}
-	}
-	if sendErr != nil {
-		return fatalError{sendErr}
 	}
 	return nil
 }
 
-func (c *conn) progressLocked(s engine.Stats, start time.Time) {
+// headerLocked sends a block of columns without rows.
+func (c *conn) headerLocked(names, types []string) error {
+	block := native.HeaderBlock(names, types, c.rev)
+	c.w.Uvarint(native.ServerData)
+	c.w.Str("")
+	if !c.compression {
+		_, err := c.w.Write(block)
+		return err
+	}
+	if _, err := c.frames.Write(block); err != nil {
+		return err
+	}
+	return c.frames.Flush()
+}
+
+// progressLocked tells what came to what was told before, which all the packets of a query add up to; rows is how many there are to read, once.
+func (c *conn) progressLocked(now engine.Stats, rows uint64, start time.Time) {
+	more := func(told *uint64, now uint64) uint64 {
+		if now <= *told {
+			return 0
+		}
+		d := now - *told
+		*told = now
+		return d
+	}
+	t := &c.told
 	c.w.Progress(native.Progress{
-		Rows: s.ReadRows, Bytes: s.ReadBytes, WrittenRows: s.WrittenRows, WrittenBytes: s.WrittenBytes,
+		Rows: more(&t.ReadRows, now.ReadRows), Bytes: more(&t.ReadBytes, now.ReadBytes), TotalRows: rows,
+		WrittenRows: more(&t.WrittenRows, now.WrittenRows), WrittenBytes: more(&t.WrittenBytes, now.WrittenBytes),
 		ElapsedNanos: uint64(time.Since(start)),
 	}, c.rev)
 }
 
 // blockLocked sends one of the engine's blocks.
-func (c *conn) blockLocked(block []byte) (native.Block, error) {
+func (c *conn) blockLocked(ctx context.Context, packet uint64, block []byte) (native.Block, error) {
 	_ = c.nc.SetWriteDeadline(time.Now().Add(packetTimeout))
-	c.w.Uvarint(native.ServerData)
+	c.w.Uvarint(packet)
 	c.w.Str("")
 	src := native.Bytes(block)
 	sink := func(b []byte) error { _, err := c.w.Write(b); return err }
 	if c.compression {
 		sink = func(b []byte) error { _, err := c.frames.Write(b); return err }
 	}
-	b, err := c.walkOut.Walk(&src, sink, native.OutOptions(c.rev))
-	if err == nil && c.compression {
-		err = c.frames.Flush()
-	}
-	if err == nil {
-		err = c.w.Flush()
-	}
+	var b native.Block
+	err := c.run.Unhurried(ctx, func() (err error) {
+		b, err = c.walkOut.Walk(&src, sink, native.OutOptions(c.rev))
+		if err == nil && c.compression {
+			err = c.frames.Flush()
+		}
+		if err == nil {
+			err = c.w.Flush()
+		}
+		return err
+	})
 	c.lastOut = time.Now()
 	if errors.Is(err, native.ErrUnsupported) || errors.Is(err, native.ErrMalformed) {
 		// The packet is half out: the client cannot be kept.
@@ -212,7 +264,7 @@ func (c *conn) blockLocked(block []byte) (native.Block, error) {
 // attend watches over a running query: it cancels it when the client says so or
 // goes away, and sends a sign of life when there is nothing else to send. stop
 // ends both and waits.
-func (c *conn) attend(cancel context.CancelFunc) (stop func()) {
+func (c *conn) attend(cancel func(asked bool)) (stop func()) {
 	_ = c.nc.SetReadDeadline(time.Time{})
 	listened := make(chan struct{})
 	go func() {
@@ -220,18 +272,19 @@ func (c *conn) attend(cancel context.CancelFunc) (stop func()) {
 		b, err := c.r.Peek(1)
 		if err != nil {
 			if !errors.Is(err, os.ErrDeadlineExceeded) {
-				cancel()
+				cancel(false)
 			}
 			return
 		}
 		if b[0] == native.ClientCancel {
 			_, _ = c.r.Discard(1)
-			cancel()
+			cancel(true)
 		}
 	}()
 	done := make(chan struct{})
 	beaten := make(chan struct{})
 	start := time.Now()
+	total := uint64(0) // rows to read, as far as told
 	go func() {
 		defer close(beaten)
 		tick := time.NewTicker(heartbeat)
@@ -245,9 +298,20 @@ func (c *conn) attend(cancel context.CancelFunc) (stop func()) {
 			if !c.wmu.TryLock() {
 				continue // something is being sent
 			}
+			quiet := time.Since(c.lastOut) >= heartbeat
+			c.wmu.Unlock()
+			if !quiet {
+				continue
+			}
+			now, rows := c.session.Progress()
+			if !c.wmu.TryLock() {
+				continue
+			}
 			if time.Since(c.lastOut) >= heartbeat {
-				if err := c.sendLocked(func() { c.progressLocked(engine.Stats{}, start) }); err != nil {
-					cancel()
+				more := rows - min(rows, total)
+				total = max(total, rows)
+				if err := c.sendLocked(func() { c.progressLocked(now, more, start) }); err != nil {
+					cancel(false)
 				}
 			}
 			c.wmu.Unlock()
@@ -278,26 +342,84 @@ func (c *conn) skipData() (native.Block, error) {
 	return c.walkIn.Walk(c.source(), func([]byte) error { return nil }, native.InOptions(c.rev))
 }
 
-// skipExternal passes the external tables behind a query, up to the empty block
-// that ends them, and says whether there was one.
-func (c *conn) skipExternal() (bool, error) {
-	found := false
+// external stores the external tables behind a query, up to the empty block that ends them. refused is what was wrong with them; err is what was wrong with
+// the bytes, after which the connection is out of step.
+func (c *conn) external() (refused, err error) {
+	var feed *engine.Feed
+	open := ""
+	finish := func() {
+		if feed == nil {
+			return
+		}
+		if _, err := feed.Commit(); err != nil && refused == nil {
+			refused = err
+		}
+		feed = nil
+	}
+	defer func() {
+		if feed != nil {
+			feed.Abort()
+		}
+		if refused != nil {
+			c.session.DropExternal()
+		}
+	}()
 	for {
 		packet, err := c.r.Uvarint()
 		if err != nil {
-			return found, err
+			return refused, err
 		}
 		if packet != native.ClientData {
-			return found, engine.NewError(engine.CodeUnexpected, "UNEXPECTED_PACKET_FROM_CLIENT",
+			return refused, engine.NewError(engine.CodeUnexpected, "UNEXPECTED_PACKET_FROM_CLIENT",
 				"Unexpected packet %d from client, data was expected", packet)
 		}
-		b, err := c.skipData()
+		name, err := c.r.TableName()
 		if err != nil {
-			return found, err
+			return refused, err
+		}
+		// The columns are known only behind the block, and the table is made of them.
+		var block []byte
+		options := native.InOptions(c.rev)
+		options.Describe = true
+		b, err := c.walkIn.Walk(c.source(), func(p []byte) error {
+			if len(block)+len(p) > maxExternalBlock {
+				return engine.NewError(engine.CodeBadArguments, "BAD_ARGUMENTS", "A block of the external table %s is larger than %d bytes: send smaller blocks", name, maxExternalBlock)
+			}
+			if refused == nil {
+				block = append(block, p...)
+			}
+			return nil
+		}, options)
+		if err != nil {
+			return refused, err
 		}
 		if b.Columns == 0 {
-			return found, nil
+			finish()
+			return refused, nil
 		}
-		found = true
+		if refused != nil {
+			continue // to stay in step with the client
+		}
+		if feed == nil || open != name {
+			finish()
+			columns := make([]engine.Column, b.Columns)
+			for i := range columns {
+				columns[i] = engine.Column{Name: b.Names[i], Type: b.Types[i]}
+			}
+			open = name
+			if feed, refused = c.session.External(name, columns, "Native"); refused != nil {
+				feed = nil
+				continue
+			}
+		}
+		if !feed.Append(block) {
+			finish()
+			if refused == nil {
+				refused = engine.NewError(engine.CodeIncorrectData, "INCORRECT_DATA", "The engine does not take the external table %s", name)
+			}
+		}
 	}
 }
+
+// maxExternalBlock bounds what a block of an external table makes us hold.
+const maxExternalBlock = 64 << 20

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashpivot/hashpivot/pkg/chembed/internal/access"
 	"github.com/hashpivot/hashpivot/pkg/chembed/internal/engine"
 	"github.com/hashpivot/hashpivot/pkg/chembed/internal/native"
 )
@@ -21,7 +22,7 @@ import (
 // zero means no limit.
 type Config struct {
 	Engine         *engine.Engine
-	Authenticate   func(user, password string) error
+	Access         *access.Control
 	MaxConnections int
 	Logger         *slog.Logger
 }
@@ -148,12 +149,18 @@ type conn struct {
 	rev uint64
 
 	session *engine.Session
+	account *access.Account
+	agent   string
+	run     *engine.Run // the query of the moment
 
 	wmu     sync.Mutex // packets go out whole
 	w       native.Writer
 	lastOut time.Time
+	told    engine.Stats // in the progress packets of the query
+	seen    engine.Stats // with its blocks
 
 	compression bool
+	extremes    bool // are asked for
 	frames      *native.FrameWriter
 	frameIn     *native.FrameReader
 	plainIn     *native.PlainReader
@@ -192,7 +199,7 @@ var errClose = errors.New("connection is out of step")
 // linger gives the client the time to read why it is let go: closing with its
 // bytes unread would reset the connection under the exception.
 func (c *conn) linger() {
-	if t, ok := c.nc.(*net.TCPConn); ok && t.CloseWrite() == nil {
+	if t, ok := c.nc.(interface{ CloseWrite() error }); ok && t.CloseWrite() == nil {
 		_ = c.nc.SetReadDeadline(time.Now().Add(lingerTime))
 		_, _ = io.CopyN(io.Discard, c.r, lingerBytes)
 	}
@@ -243,18 +250,19 @@ func (c *conn) hello(full bool) error {
 	switch {
 	case h.Revision < native.MinRevision:
 		return c.refuse(engine.NewError(engine.CodeBadArguments, "BAD_ARGUMENTS",
-			"Client protocol revision %d is too old: at least %d is needed (ClickHouse 20.1)", h.Revision, native.MinRevision))
+			"Client protocol revision %d is too old: at least %d is needed (ClickHouse 18.x)", h.Revision, native.MinRevision))
 	case full:
 		return c.refuse(engine.NewError(engine.CodeTooMany, "TOO_MANY_SIMULTANEOUS_QUERIES",
 			"Too many connections: %d are open", c.srv.cfg.MaxConnections))
 	}
-	if err := c.srv.cfg.Authenticate(h.User, h.Password); err != nil {
+	if c.account, err = c.srv.cfg.Access.Login(h.User, h.Password, c.nc.RemoteAddr().String()); err != nil {
 		return c.refuse(err)
 	}
+	c.agent = h.ClientName
 	if c.session, err = c.srv.cfg.Engine.NewSession(); err != nil {
 		return c.refuse(err)
 	}
-	if err := c.session.Use(h.Database); err != nil {
+	if err := c.session.UseAs(c.account, h.Database); err != nil {
 		return c.refuse(err)
 	}
 	c.w.Hello(c.srv.info, c.rev)
@@ -303,7 +311,7 @@ func (c *conn) packet() error {
 				_ = c.nc.Close()
 			}
 		}()
-		q, err := c.r.Query(c.rev)
+		q, err := c.r.Query(c.rev, c.srv.cfg.Engine.SettingType)
 		if err != nil {
 			return c.protocolError(err)
 		}
