@@ -63,8 +63,8 @@ func TestShort(t *testing.T) {
 			return fmt.Errorf("one event was deleted, one doubled, one altered; the harness sees %+v", v)
 		}
 		a, err := s.audit(ctx)
-		if a.Lost != 1 || a.Duplicates != 1 {
-			return fmt.Errorf("one event was deleted, one doubled; the audit sees %d and %d (%w)", a.Lost, a.Duplicates, err)
+		if a.Lost != 1 || a.Duplicates != 1 || a.Altered != 1 {
+			return fmt.Errorf("one event was deleted, one doubled, one altered; the audit sees %d, %d and %d (%w)", a.Lost, a.Duplicates, a.Altered, err)
 		}
 		return nil
 	}

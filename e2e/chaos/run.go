@@ -84,6 +84,7 @@ type Report struct {
 		Dead       uint64 `json:"dead"`
 		Lost       uint64 `json:"lost"`
 		Duplicates uint64 `json:"duplicates"`
+		Altered    uint64 `json:"altered"`
 	} `json:"audit"`
 	// Gaps are lines of the gap ledger that a lander wrote; exact is as many as events were lost before they landed: none.
 	Gaps int `json:"gaps"`
@@ -391,7 +392,7 @@ func (s *system) settle(ctx context.Context, rep *Report) error {
 		rep.Audit.Landed += b.Landed
 		rep.Audit.Dead += b.Dead
 	}
-	rep.Audit.Lost, rep.Audit.Duplicates = a.Lost, a.Duplicates
+	rep.Audit.Lost, rep.Audit.Duplicates, rep.Audit.Altered = a.Lost, a.Duplicates, a.Altered
 	gaps, err := s.sql(ctx, "SELECT count() FROM feed_gaps WHERE source LIKE '%lander'", database)
 	if err != nil {
 		return err
@@ -399,8 +400,8 @@ func (s *system) settle(ctx context.Context, rep *Report) error {
 	if _, err := fmt.Sscan(gaps, &rep.Gaps); err != nil {
 		return err
 	}
-	if a.Lost+a.Duplicates > 0 {
-		return fmt.Errorf("the audit finds %d lost and %d doubled", a.Lost, a.Duplicates)
+	if a.Lost+a.Duplicates+a.Altered > 0 {
+		return fmt.Errorf("the audit finds %d lost, %d doubled and %d altered", a.Lost, a.Duplicates, a.Altered)
 	}
 	if rep.Gaps > 0 {
 		return fmt.Errorf("the landers wrote %d gaps, and nothing was lost before it landed", rep.Gaps)

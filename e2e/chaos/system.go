@@ -481,6 +481,7 @@ type audit struct {
 	} `json:"streams"`
 	Lost       uint64 `json:"lost"`
 	Duplicates uint64 `json:"duplicates"`
+	Altered    uint64 `json:"altered"`
 }
 
 func (s *system) audit(ctx context.Context) (a audit, err error) {
