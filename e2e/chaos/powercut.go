@@ -250,7 +250,7 @@ func (p *powered) result(ctx context.Context, rep *PowerReport) error {
 	if err != nil {
 		return err
 	}
-	if err := p.wait(ctx, "everything to land", time.Minute, p.drainedTo(ctx)); err != nil {
+	if err := p.wait(ctx, "everything to land", drainWithin, p.drainedTo(ctx)); err != nil {
 		rep.Stuck = err.Error()
 	}
 	// A last range may be under way; what is lost for good stays missing however long one waits.

@@ -59,7 +59,10 @@ type Config struct {
 
 // DefaultConfig is `make chaos`.
 func DefaultConfig() Config {
-	return Config{Seed: 1, For: 10 * time.Minute, Landers: 2, Shards: 2, Rate: 500, Sync: "always", ReadTimeout: 4 * time.Second, Binary: "bin/hashpivot", Mounts: true, CheckEvery: 100, Out: os.Stderr}
+	return Config{
+		Seed: 1, For: 10 * time.Minute, Landers: 2, Shards: 2, Rate: 500, Sync: "always", ReadTimeout: 4 * time.Second, Binary: "bin/hashpivot", Mounts: true,
+		CheckEvery: 100, Out: os.Stderr,
+	}
 }
 
 // Report is the result of a run: its last line.
