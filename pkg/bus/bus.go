@@ -103,6 +103,10 @@ type Bus struct {
 	kv jetstream.KeyValue
 }
 
+// pingInterval and two answers that are missing tell a connection that is mute from one that is quiet: within a quarter of a minute. The client's own two
+// minutes let a publisher stand still for six when a firewall had forgotten its connection.
+const pingInterval = 5 * time.Second
+
 // Connect connects to cfg.URL, or in-process to the embedded server if one is given.
 func Connect(cfg Config, embedded *Server, log *slog.Logger) (*Bus, error) {
 	if err := cfg.Validate(); err != nil {
@@ -110,7 +114,7 @@ func Connect(cfg Config, embedded *Server, log *slog.Logger) (*Bus, error) {
 	}
 	opts := []nats.Option{
 		nats.Name("hashpivot"), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond), nats.ReconnectJitter(250*time.Millisecond, time.Second),
-		nats.Timeout(5 * time.Second), nats.RetryOnFailedConnect(false),
+		nats.Timeout(5 * time.Second), nats.RetryOnFailedConnect(false), nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(2),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				log.Warn("connection to NATS lost, reconnecting", "err", err)

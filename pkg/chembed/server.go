@@ -91,6 +91,9 @@ func newServer(cfg Config) (*Server, error) {
 			QueueWait: cfg.QueueWait, Drain: cfg.DrainTimeout,
 		},
 	}
+	if s.child.ServerSettings["config-file"], err = writeEngineConfig(dir); err != nil {
+		return nil, err
+	}
 	if cfg.MaxMemory > 0 {
 		s.child.ServerSettings["max_server_memory_usage"] = fmt.Sprint(cfg.MaxMemory)
 	}

@@ -50,6 +50,9 @@ func (s *Store) migrate(ctx context.Context, up func(*goose.Provider) ([]*goose.
 	if err != nil {
 		return fmt.Errorf("migrate %s: %w", s.cfg.Database, err)
 	}
+	if err := syncVersions(ctx, p, db); err != nil {
+		return fmt.Errorf("migrate %s: %w", s.cfg.Database, err)
+	}
 	results, err := up(p)
 	if err != nil {
 		var partial *goose.PartialError
@@ -65,6 +68,17 @@ func (s *Store) migrate(ctx context.Context, up func(*goose.Provider) ([]*goose.
 		s.log.InfoContext(ctx, "database migrated", "database", s.cfg.Database, "migrations", n, "version", results[n-1].Source.Version)
 	}
 	return nil
+}
+
+// syncVersions has goose's own table synced as ours are. A power cut in the half minute after a first start left a broken part for each migration, and
+// with more than a hundred of them the engine does not open its data directory any more.
+func syncVersions(ctx context.Context, p *goose.Provider, db *sql.DB) error {
+	pending, err := p.HasPending(ctx) // it makes the table too
+	if err != nil || !pending {
+		return err
+	}
+	_, err = db.ExecContext(ctx, "ALTER TABLE "+goose.DefaultTablename+" MODIFY SETTING fsync_after_insert = 1, fsync_part_directory = 1")
+	return err
 }
 
 func newProvider(db *sql.DB, log *slog.Logger) (*goose.Provider, error) {
