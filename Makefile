@@ -10,7 +10,7 @@ LDFLAGS        := -X main.released=$(VERSION)
 TESTFLAGS      ?=
 BASE           ?= main
 
-.PHONY: demo up build engine libchdb test check bench compat fuzz proto web web-check browser chromium python python-test research research-python research-test clean
+.PHONY: demo up build engine libchdb test check bench compat chaos chaos-power fuzz proto web web-check browser chromium python python-test research research-python research-test clean
 
 demo: build ## everything with simulated upstreams, in a directory of its own
 	$(BIN) up --sim --demo
@@ -39,11 +39,17 @@ check: build $(TOOLS)/buf $(TOOLS)/golangci-lint ## what to run before each comm
 	go test -short $(TESTFLAGS) work
 
 bench: build bin/bench-peers ## figures as JSON lines; NAME=landing for one, NAME=soak MINUTES=30 for that, NAME=queries ROWS=1000000000, NAME=clickhouse_soak MINUTES=30
-	go run ./bench $(if $(NAME),-name $(NAME)) $(if $(MINUTES),-minutes $(MINUTES)) $(if $(ROWS),-rows $(ROWS)) $(if $(DATABASE),-database $(DATABASE))
+	go run ./bench $(if $(NAME),-name $(NAME)) $(if $(MINUTES),-minutes $(MINUTES)) $(if $(ROWS),-rows $(ROWS)) $(if $(DATABASE),-database $(DATABASE)) $(if $(RATE),-rate $(RATE)) $(if $(SEED),-seed $(SEED))
 
 # What the gateway is measured against: a module of its own outside the workspace, so that it moves no version of what is shipped.
 bin/bench-peers: $(wildcard bench/peers/*) $(wildcard bench/child/*.go)
 	cd bench/peers && GOWORK=off go vet ./... && GOWORK=off go build -trimpath -o ../../$@ .
+
+chaos: build ## break the pipeline by a seeded schedule: SEED=n MINUTES=m LANDERS=n REPORT=file; the last line is JSON (docs/chaos.md)
+	go run ./e2e/chaos/cmd $(if $(SEED),-seed $(SEED)) $(if $(MINUTES),-minutes $(MINUTES)) $(if $(LANDERS),-landers $(LANDERS)) $(if $(REPORT),-report $(REPORT))
+
+chaos-power: build ## cut the power at the file system (root): SYNC=always|2m WHAT=all|nats|engine CUTS=n
+	go run ./e2e/chaos/cmd -power-cut $(or $(WHAT),all) -sync $(or $(SYNC),always) -cuts $(or $(CUTS),3) -warm 40s -rate 200 -landers 1 -shards 0
 
 compat: engine ## the embedded ClickHouse with every client that can be had (pip, npm, mvn, Debian), as a table; ROWS=10000000 is what is published
 	go run ./bench/compat -cache .cache/compat $(if $(ROWS),-rows $(ROWS))

@@ -38,6 +38,12 @@ func IsSchema(err error) bool {
 	return ok && needsOperator(code)
 }
 
+// IsFull reports whether err says that the server has no room on its disk.
+func IsFull(err error) bool {
+	code, ok := Code(err)
+	return ok && code == 243
+}
+
 // IsOverload reports whether err says that the server has too much to do: fewer and larger blocks help.
 func IsOverload(err error) bool {
 	code, ok := Code(err)

@@ -30,6 +30,8 @@ type Insertion struct {
 	// Rest are the blocks, as Places names them, of which rows of the same range were stored already: what the batch still holds of them goes under a token
 	// of its own, because the range's is used up.
 	Rest map[string]bool
+	// Skip are blocks, named so too, that are stored already.
+	Skip map[string]bool
 	// Guard, if any, is asked for each block when everything but the sending is done; its error ends the insertion. The server waits for the rows for
 	// receiveTimeout only, so that a process which was frozen behind its guard can send them no later than that.
 	Guard func() error
@@ -41,6 +43,9 @@ func (s *Store) InsertAs(ctx context.Context, b *Batch, how Insertion) error {
 		return fmt.Errorf("insert batch of %d rows: token is empty", b.Rows())
 	}
 	return b.each(func(blk block) error {
+		if how.Skip[blk.table+":"+blk.partition] {
+			return nil
+		}
 		token := how.Token
 		if how.Rest[blk.table+":"+blk.partition] {
 			token += "+rest"

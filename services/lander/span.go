@@ -20,6 +20,7 @@ type span struct {
 	last     uint64
 	lastTime time.Time
 	messages int
+	seqs     []uint64 // of the messages
 	dead     []*market.DeadLetter
 	holes    []hole
 	decoder  wire.Decoder
@@ -74,7 +75,7 @@ func (s *span) empty() bool { return s.messages == 0 }
 func (s *span) reset() {
 	s.batch.Reset()
 	s.last, s.lastTime, s.messages, s.dead, s.holes = 0, time.Time{}, 0, nil, nil
-	s.deadBytes, s.unweighed, s.size = 0, 0, 0
+	s.deadBytes, s.unweighed, s.size, s.seqs = 0, 0, 0, s.seqs[:0]
 }
 
 // weighEvery is how many bytes of messages are decoded before the rows are weighed again: that looks at every column of every table.
@@ -98,6 +99,7 @@ func (s *span) add(m bus.Msg) {
 	s.last, s.lastTime = m.Seq, m.Time
 	s.messages++
 	s.unweighed += len(m.Data)
+	s.seqs = append(s.seqs, m.Seq)
 	events, err := s.decoder.Decode(s.stream, m.Data)
 	if err != nil {
 		// Another version of us may have made rows of it before.

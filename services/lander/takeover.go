@@ -116,6 +116,9 @@ func (w *worker) begin(ctx context.Context, v view) (Record, error) {
 // sameStream refuses a stream that has lost its end: what it then stores again under the same sequences would be taken for landed.
 func (w *worker) sameStream(ctx context.Context, v view) error {
 	rec := v.rec
+	if err := w.nothingBeyond(ctx); err != nil {
+		return err
+	}
 	if v.info.LastSeq < rec.Last {
 		return fmt.Errorf("%w: %s ends at sequence %d, but %d has landed: NATS has lost messages that it had acknowledged (a power cut without nats.sync always, or an old backup restored); "+
 			"the rows are safe; move the stream away (nats stream backup) and delete it, and the lander goes on with a new one", ErrNewLife, w.stream, v.info.LastSeq, rec.Last)
@@ -137,6 +140,27 @@ func (w *worker) sameStream(ctx context.Context, v view) error {
 			"move the stream away (nats stream backup) and delete it, and the lander goes on with a new one", ErrNewLife, rec.Last, w.stream, at.Time.Format(time.RFC3339Nano), rec.LastTime.Format(time.RFC3339Nano))
 	}
 	return nil
+}
+
+// nothingBeyond refuses a record that has gone back in time, together with its stream: rows stand that no record has led to. What the stream then stores again under
+// their sequences would be dropped under tokens that are used up, or stand twice.
+func (w *worker) nothingBeyond(ctx context.Context) error {
+	return w.patiently(ctx, "look for rows behind the record", func() error {
+		at, _, err := w.deps.Bus.Landing(ctx, w.stream)
+		if err != nil {
+			return err
+		}
+		rows, top, err := w.deps.Store.Beyond(ctx, w.stream, w.life, at.Last)
+		if err != nil || rows == 0 {
+			return err
+		}
+		// Another lander may have moved on meanwhile: a record is written before its rows.
+		if at, _, err = w.deps.Bus.Landing(ctx, w.stream); err != nil || top <= at.Last {
+			return err
+		}
+		return fmt.Errorf("%w: the database has rows of %s up to sequence %d, but the record of landing ends at %d: NATS has lost what it had acknowledged, the record too (a power cut without nats.sync always, or an old backup restored); "+
+			"the rows are safe; move the stream away (nats stream backup) and delete it, and the lander goes on with a new one", ErrNewLife, w.stream, top, at.Last)
+	})
 }
 
 // start is the range before the first: nothing has landed.

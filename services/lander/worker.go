@@ -293,9 +293,16 @@ func (w *worker) insert(ctx context.Context, s *span, rec Record, rest map[strin
 	}
 	if s.batch.Rows() > 0 {
 		how := store.Insertion{Token: rec.Token(w.stream, w.shard), Rest: rest, Guard: w.guard}
-		if err := w.patiently(ctx, "insert", func() error {
-			err := w.deps.Store.InsertAs(ctx, s.batch, how)
+		doubt := false
+		if err := w.patiently(ctx, "insert", func() (err error) {
+			if doubt {
+				if how.Skip, err = w.stand(ctx, s, rec, rest); err != nil {
+					return err
+				}
+			}
+			err = w.deps.Store.InsertAs(ctx, s.batch, how)
 			w.slowDown(err)
+			doubt = doubt || err != nil && !errors.Is(err, errUnsure) && !store.IsOverload(err)
 			return err
 		}); err != nil {
 			return fmt.Errorf("insert %s: %w", how.Token, err)
@@ -304,6 +311,26 @@ func (w *worker) insert(ctx context.Context, s *span, rec Record, rest map[strin
 	w.deps.Metrics.landed(w.stream, s, time.Since(start).Seconds())
 	w.reached(rec.Last)
 	return nil
+}
+
+// stand asks which blocks of a range stand after a try whose outcome is not known. Their tokens would do, but for a power cut of ClickHouse's machine alone: rows are
+// synced, and the log of tokens is not. A block is stored whole or not at all.
+func (w *worker) stand(ctx context.Context, s *span, rec Record, rest map[string]bool) (map[string]bool, error) {
+	places, err := w.deps.Store.Places(ctx, w.stream, w.life, rec.First, rec.Last)
+	if err != nil {
+		return nil, err
+	}
+	own := make(map[uint64]bool, len(s.seqs))
+	for _, seq := range s.seqs {
+		own[seq] = true
+	}
+	out := map[string]bool{}
+	for p, block := range places {
+		if own[p.Seq] && !rest[block] { // of a rest other rows of its block stand anyway; it has its token
+			out[block] = true
+		}
+	}
+	return out, nil
 }
 
 // guard is asked before rows are sent. A process that was frozen here and is thawed much later would else send a range whose tokens may be forgotten.
@@ -406,6 +433,8 @@ func (w *worker) patiently(ctx context.Context, step string, do func() error) er
 			switch {
 			case errors.Is(err, errUnsure):
 				hint = "NATS is not reached: nothing is sent to ClickHouse until it is"
+			case store.IsFull(err):
+				hint = "ClickHouse has no room on its disk: free some; nothing is lost"
 			case store.IsSchema(err):
 				hint = "the database's schema or rights are not this version's: run hashpivot migrate, check the user"
 			case store.IsRefused(err):
