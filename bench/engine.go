@@ -56,24 +56,48 @@ func serveEngine() error {
 // engineProcess is ClickHouse as a process that can be killed, with all that it has: nothing answers in its place.
 type engineProcess struct {
 	dir string
+	log *os.File
 	engineUp
 	cmd *exec.Cmd
 	in  io.WriteCloser
 }
 
 func startEngine(ctx context.Context, dir string) (*engineProcess, error) {
-	e := &engineProcess{dir: dir, engineUp: engineUp{Native: "127.0.0.1:0", HTTP: "127.0.0.1:0"}}
-	return e, e.start(ctx)
+	log, err := os.OpenFile(dir+".log", os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("make the engine's log: %w", err)
+	}
+	e := &engineProcess{dir: dir, log: log, engineUp: engineUp{Native: "127.0.0.1:0", HTTP: "127.0.0.1:0"}}
+	if err := e.start(ctx); err != nil {
+		return nil, err
+	}
+	return e, nil
 }
+
+// engineStart is for how long the engine of a life before may hold its directory and addresses.
+const engineStart = 30 * time.Second
 
 // start starts it, at the addresses of its last life.
 func (e *engineProcess) start(ctx context.Context) error {
+	deadline := time.Now().Add(engineStart)
+	for {
+		err := e.try(ctx)
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+		if perr := pause(ctx, 200*time.Millisecond); perr != nil {
+			return errors.Join(err, perr)
+		}
+	}
+}
+
+func (e *engineProcess) try(ctx context.Context) error {
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find the benchmark's own binary: %w", err)
 	}
 	e.cmd = exec.CommandContext(ctx, self, "-serve", "engine", "-engine-dir", e.dir, "-engine-native", e.Native, "-engine-http", e.HTTP)
-	e.cmd.Stderr = os.Stderr
+	e.cmd.Stderr = e.log
 	if e.in, err = e.cmd.StdinPipe(); err != nil {
 		return fmt.Errorf("make a pipe: %w", err)
 	}
@@ -86,7 +110,8 @@ func (e *engineProcess) start(ctx context.Context) error {
 	}
 	scan := bufio.NewScanner(out)
 	if !scan.Scan() {
-		return errors.Join(fmt.Errorf("start the engine: it ended: %w", errors.Join(scan.Err(), io.ErrUnexpectedEOF)), e.cmd.Wait())
+		_ = e.cmd.Wait()
+		return fmt.Errorf("start the engine: it ended: %s; it said last: %s", e.cmd.ProcessState, tail(e.log.Name()))
 	}
 	if err := json.Unmarshal(scan.Bytes(), &e.engineUp); err != nil {
 		return fmt.Errorf("start the engine: read what it says: %w", err)
@@ -96,13 +121,16 @@ func (e *engineProcess) start(ctx context.Context) error {
 
 // kill ends it and its engine at once: the engine dies with the thread that started it.
 func (e *engineProcess) kill() {
-	_ = syscall.Kill(e.PID, syscall.SIGKILL)
 	_ = e.cmd.Process.Kill()
+	_ = syscall.Kill(e.PID, syscall.SIGKILL)
 	_ = e.cmd.Wait()
 }
 
 // close ends it in order.
 func (e *engineProcess) close() error {
+	if e.cmd.ProcessState != nil {
+		return nil // it was killed, or did not start
+	}
 	_ = e.in.Close()
 	if err := e.cmd.Wait(); err != nil {
 		return fmt.Errorf("stop the engine: %w", err)

@@ -48,6 +48,12 @@ func (p *proxy) accept(ctx context.Context) {
 			refuse(client)
 			continue
 		}
+		// A dial to a port where nobody listens can find itself, and would then hold the port that the engine wants again.
+		if up.LocalAddr().String() == up.RemoteAddr().String() {
+			refuse(up)
+			refuse(client)
+			continue
+		}
 		p.mu.Lock()
 		p.conns[client], p.conns[up] = struct{}{}, struct{}{}
 		p.mu.Unlock()
