@@ -294,7 +294,7 @@ func newPairs(name string) pairs {
 }
 
 func (c *pairs) rows() int                { return len(c.offsets) / 8 }
-func (c *pairs) size() int                { return len(c.offsets) + c.keys.size() + len(c.values) }
+func (c *pairs) size() int                { return len(c.offsets) + c.keys.size() + len(c.values) + 8*len(c.ends) }
 func (c *pairs) prefix(b *chproto.Buffer) { c.keys.prefix(b) }
 func (c *pairs) pieces(to [][]byte) [][]byte {
 	return append(c.keys.pieces(append(to, c.offsets)), c.values)
