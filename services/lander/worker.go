@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hashpivot/hashpivot/pkg/bus"
@@ -359,93 +358,4 @@ func (w *worker) slowDown(err error) {
 		}
 	}
 	w.pace.Store(int64(pace))
-}
-
-// settle writes down that nothing is in flight, and takes a unit that is quiet past what is not its own, so that what the record says holds for the stream.
-func (w *worker) settle(ctx context.Context) error {
-	through, at := w.through, w.ledger.now.LastTime
-	info, err := w.deps.Bus.Info(ctx, w.stream)
-	if err != nil || !info.Created.Equal(w.life) {
-		return nil // the watch sees to it
-	}
-	if gone := info.FirstSeq; gone > through+1 {
-		// Aged out or purged with no message behind it, which would show the hole.
-		first, ok, err := w.deps.Bus.NextStored(ctx, w.stream, w.shard, through+1)
-		if err != nil || ok && first.Seq > gone {
-			return nil // a message is coming, and the hole with it
-		}
-		if !ok || w.filtered {
-			why := fmt.Sprintf("sequences %d-%d of stream %s were gone (aged out, purged or deleted) before they landed", through+1, gone-1, w.stream)
-			if w.filtered {
-				why = fmt.Sprintf("sequences %d-%d of stream %s were gone before what they held of %s landed", through+1, gone-1, w.stream, w.name())
-			}
-			if err := w.lost(ctx, w.life.UnixNano(), through+1, gone-1, at, time.Time{}, why); err != nil {
-				return err
-			}
-			through, at = gone-1, time.Time{}
-		}
-	}
-	if w.filtered {
-		// In this order: what is stored behind info.LastSeq does not matter, and what the leader knows of ours includes all before it.
-		last, ok, err := w.deps.Bus.LastStored(ctx, w.stream, w.shard)
-		if err != nil {
-			return nil
-		}
-		if (!ok || last.Seq <= through) && info.LastSeq > through {
-			through, at = info.LastSeq, info.LastTime
-		}
-	}
-	if now := w.ledger.now; now.First == through+1 && now.Last == through {
-		return nil
-	}
-	rec := w.ledger.next(w.at(through+1, through), at)
-	if err := w.patiently(ctx, "write the record", func() error { return w.ledger.move(ctx, rec) }); err != nil {
-		return err
-	}
-	w.reached(through)
-	return nil
-}
-
-// patiently does a step again and again until it succeeds. It ends without success only when ctx ends or when the unit is no longer
-// ours: a range that was written down is never cut anew and never given up, because its outcome may be unknown.
-func (w *worker) patiently(ctx context.Context, step string, do func() error) error {
-	bo := &backoff.ExponentialBackOff{InitialInterval: 50 * time.Millisecond, MaxInterval: 5 * time.Second, RandomizationFactor: 0.5, Multiplier: 2}
-	bo.Reset()
-	var warned time.Time
-	for {
-		began := time.Now()
-		err := do()
-		switch {
-		case err == nil:
-			return nil
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case errors.Is(err, ErrFenced), errors.Is(err, ErrNewLife):
-			return err
-		}
-		if time.Since(began) > 30*time.Second {
-			bo.Reset() // it worked for a while; fetch lives long
-		}
-		w.deps.Metrics.retry(w.stream, step)
-		if time.Since(warned) > 5*time.Second {
-			warned = time.Now()
-			hint := ""
-			switch {
-			case errors.Is(err, errUnsure):
-				hint = "NATS is not reached: nothing is sent to ClickHouse until it is"
-			case store.IsFull(err):
-				hint = "ClickHouse has no room on its disk: free some; nothing is lost"
-			case store.IsSchema(err):
-				hint = "the database's schema or rights are not this version's: run hashpivot migrate, check the user"
-			case store.IsRefused(err):
-				hint = "ClickHouse refuses the values of this range: was a constraint added to the table? remove it, or the stream stands still"
-			}
-			w.log.Warn("will be tried again", "step", step, "err", err, "hint", hint)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(bo.NextBackOff()):
-		}
-	}
 }

@@ -1,0 +1,55 @@
+package lander
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/hashpivot/hashpivot/pkg/store"
+)
+
+// patiently does a step again and again until it succeeds. It ends without success only when ctx ends or when the unit is no longer
+// ours: a range that was written down is never cut anew and never given up, because its outcome may be unknown.
+func (w *worker) patiently(ctx context.Context, step string, do func() error) error {
+	bo := &backoff.ExponentialBackOff{InitialInterval: 50 * time.Millisecond, MaxInterval: 5 * time.Second, RandomizationFactor: 0.5, Multiplier: 2}
+	bo.Reset()
+	var warned time.Time
+	for {
+		began := time.Now()
+		err := do()
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, ErrFenced), errors.Is(err, ErrNewLife):
+			return err
+		}
+		if time.Since(began) > 30*time.Second {
+			bo.Reset() // it worked for a while; fetch lives long
+		}
+		w.deps.Metrics.retry(w.stream, step)
+		if time.Since(warned) > 5*time.Second {
+			warned = time.Now()
+			hint := ""
+			switch {
+			case errors.Is(err, errUnsure):
+				hint = "NATS is not reached: nothing is sent to ClickHouse until it is"
+			case store.IsFull(err):
+				hint = "ClickHouse has no room on its disk: free some; nothing is lost"
+			case store.IsSchema(err):
+				hint = "the database's schema or rights are not this version's: run hashpivot migrate, check the user"
+			case store.IsRefused(err):
+				hint = "ClickHouse refuses the values of this range: was a constraint added to the table? remove it, or the stream stands still"
+			}
+			w.log.Warn("will be tried again", "step", step, "err", err, "hint", hint)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(bo.NextBackOff()):
+		}
+	}
+}
