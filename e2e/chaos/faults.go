@@ -341,7 +341,7 @@ const (
 // Small file systems, which a file can fill: ext4 in an image, because that is what the data stands on in production; on a full tmpfs the engine's
 // merges leave empty parts behind (docs/chaos.md). They are in a mount namespace of the processes' own, and go with the last of them.
 
-var imageMiB = map[string]int{nodeName(nodes - 1): 512, engineName: 2048}
+var imageMiB = map[string]int{nodeName(nodes - 1): 512, engineName: 6144}
 
 // ownMounts gives the processes a mount namespace of their own.
 func (s *system) ownMounts() error {
@@ -367,7 +367,8 @@ func (s *system) mount() error {
 		if err == nil {
 			err = os.Truncate(image, int64(mib)<<20)
 		}
-		for _, args := range [][]string{{"mkfs.ext4", "-q", "-m", "0", image}, {"mount", "-o", "loop", image, s.path(dir)}} {
+		// What was merged stays for eight minutes, and small inserts are many small files: an inode for each block.
+		for _, args := range [][]string{{"mkfs.ext4", "-q", "-m", "0", "-i", "4096", image}, {"mount", "-o", "loop", image, s.path(dir)}} {
 			if err == nil {
 				err = s.command(args...)
 			}
