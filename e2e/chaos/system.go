@@ -399,18 +399,23 @@ func (s *system) rows(ctx context.Context, query, db string, each func(line stri
 		return err
 	}
 	defer resp.Body.Close()
-	sc := bufio.NewScanner(resp.Body)
-	sc.Buffer(nil, 16<<20)
 	if resp.StatusCode != http.StatusOK {
 		body, _ := io.ReadAll(io.LimitReader(resp.Body, 2048))
 		return fmt.Errorf("%s: %s: %s", query, resp.Status, strings.TrimSpace(string(body)))
 	}
-	for sc.Scan() {
-		if err := each(sc.Text()); err != nil {
+	// No bufio.Scanner: of an answer that is cut short it gives the last line as far as it came.
+	for in := bufio.NewReader(resp.Body); ; {
+		line, err := in.ReadString('\n')
+		switch {
+		case err == io.EOF && line == "":
+			return nil
+		case err != nil:
+			return fmt.Errorf("%s: the answer ends in a line: %w", query, err)
+		}
+		if err := each(strings.TrimSuffix(line, "\n")); err != nil {
 			return err
 		}
 	}
-	return sc.Err()
 }
 
 // wait tries until it succeeds.
