@@ -44,6 +44,9 @@ func TestCopiesOfViews(t *testing.T) {
 			t.Errorf("%s is not %s with %v", c.copied, c.of, c.fill)
 		}
 	}
+	if selectOf(t, "offers_open_as_of") != selectOf(t, "gpu_offers_as_of")+"\nWHERE action != 'closed'" {
+		t.Error("offers_open_as_of is not gpu_offers_as_of without the closed ones")
+	}
 	// pivot_wide_1d holds daily_closes of its days, without pairs.
 	flat := func(s string) string { return strings.Join(strings.Fields(s), " ") }
 	closes := strings.Replace(flat(selectOf(t, "daily_closes_range_as_of")), "AND session = '' AND stream_time", "AND session = '' AND NOT endsWith(bars.symbol, '-USD') AND stream_time", 1)

@@ -381,12 +381,14 @@ func onSchedule(w *world) {
 	go func() { done <- s.Run(ctx) }()
 	wait := func(sql, want string) {
 		t.Helper()
-		end := time.Now().Add(time.Minute)
+		end, tick := time.After(time.Minute), time.NewTicker(50*time.Millisecond)
+		defer tick.Stop()
 		for got := w.one(sql); got != want; got = w.one(sql) {
-			if time.Now().After(end) {
+			select {
+			case <-tick.C: // rows of another goroutine: there is no event to wait on
+			case <-end:
 				t.Fatalf("%s: %s, want %s", sql, got, want)
 			}
-			time.Sleep(50 * time.Millisecond) // polling
 		}
 	}
 	// The first is a full one; then one of what is new, which settles nothing further.

@@ -17,6 +17,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/market"
 	"github.com/hashpivot/hashpivot/pkg/store"
 	"github.com/hashpivot/hashpivot/pkg/store/storetest"
+	"github.com/hashpivot/hashpivot/services/audit"
 	"github.com/hashpivot/hashpivot/services/lander"
 )
 
@@ -136,9 +137,9 @@ func (w *world) drained(l *lander.Lander) {
 	}
 }
 
-func (w *world) audit(published, landed, dead uint64) lander.AuditResult {
+func (w *world) audit(published, landed, dead uint64) audit.Result {
 	w.t.Helper()
-	res, err := lander.Audit(w.t.Context(), w.bus, w.store, nil)
+	res, err := audit.Audit(w.t.Context(), w.bus, w.store, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -255,7 +256,7 @@ func TestAuditSeesLossAndDoubles(t *testing.T) {
 	w.audit(301, 301, 0)
 	w.exec("ALTER TABLE trades DELETE WHERE trade_id = '5' SETTINGS mutations_sync = 2")
 	w.exec("INSERT INTO trades SELECT * FROM trades WHERE trade_id = '250' SETTINGS insert_deduplicate = 0")
-	res, err := lander.Audit(t.Context(), w.bus, w.store, []market.Stream{market.Trades})
+	res, err := audit.Audit(t.Context(), w.bus, w.store, []market.Stream{market.Trades})
 	if err != nil {
 		t.Fatal(err)
 	}
