@@ -77,7 +77,7 @@ func (l *Lander) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { l.renew(ctx, roster) })
 	l.share(ctx, roster, cancel)
-	l.stop(true)
+	l.stop()
 	wg.Wait()
 	end, done := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer done()
@@ -237,13 +237,11 @@ func (l *Lander) start(ctx context.Context, u unit, roster *bus.Roster, first bo
 const refusedFor = 30 * time.Second
 
 // stop ends all units and waits for them.
-func (l *Lander) stop(now bool) {
+func (l *Lander) stop() {
 	l.mu.Lock()
 	all := make([]*running, 0, len(l.run))
 	for _, r := range l.run {
-		if now {
-			r.cancel()
-		}
+		r.cancel()
 		all = append(all, r)
 	}
 	l.mu.Unlock()
