@@ -176,7 +176,7 @@ func (p fanoutPeer) measure(ctx context.Context, clients int) (figures map[strin
 	if err := g.Subscribe(ctx, p.common, 0); err != nil {
 		return nil, err
 	}
-	sat, err := t.saturate(ctx, uint64(fanoutWindow/clients), fanoutSpan)
+	sat, err := t.saturate(ctx, child.OrderAhead, uint64(fanoutWindow/clients), fanoutSpan)
 	if err != nil {
 		return nil, fmt.Errorf("saturate: %w", err)
 	}

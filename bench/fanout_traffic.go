@@ -27,15 +27,15 @@ type saturation struct {
 }
 
 // saturate publishes for a span as fast as the slowest client follows. The time is counted from the first message until the last client has the
-// last one, so that what waits in queues when the publishing ends counts with the time it takes.
-func (t *traffic) saturate(ctx context.Context, window uint64, span time.Duration) (saturation, error) {
+// last one, so that what waits in queues when the publishing ends counts with the time it takes. The order is OrderAhead or OrderSingly.
+func (t *traffic) saturate(ctx context.Context, order string, window uint64, span time.Duration) (saturation, error) {
 	var r saturation
 	server, err := t.s.ask(child.OrderLook)
 	if err != nil {
 		return r, err
 	}
 	from, cpu, start := t.g.Counts(), cpuSeconds(), time.Now()
-	if err := t.s.order(child.OrderAhead, window); err != nil {
+	if err := t.s.order(order, window); err != nil {
 		return r, err
 	}
 	tick := time.NewTicker(2 * time.Millisecond)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/hashpivot/hashpivot/bench/child"
@@ -16,6 +17,8 @@ var soakMinutes = flag.Float64("minutes", 1, "how long soak takes; 30 to be sure
 const (
 	soakClients = 1000
 	soakShare   = 0.6 // of what saturates
+	// What saturates is measured of the soak's own traffic, one event a message, and for long: a burst of seconds of full messages is no measure of it.
+	soakSaturate = 30 * time.Second
 )
 
 // soak loads the gateway for long and holds its memory and goroutines of the last quarter against those of the second.
@@ -42,10 +45,11 @@ func soak(ctx context.Context, print func(figure)) (err error) {
 		return err
 	}
 	t := &traffic{s: s, g: g, clients: soakClients}
-	sat, err := t.saturate(ctx, fanoutWindow/soakClients, fanoutSpan)
+	sat, err := t.saturate(ctx, child.OrderSingly, fanoutWindow/soakClients, soakSaturate)
 	if err != nil {
 		return fmt.Errorf("saturate: %w", err)
 	}
+	fmt.Fprintf(os.Stderr, "saturated: %.0f deliveries/s\n", sat.perSecond)
 	begin, err := s.ask(child.OrderMemory)
 	if err != nil {
 		return err
@@ -58,6 +62,7 @@ func soak(ctx context.Context, print func(figure)) (err error) {
 	g.Measure()
 	span := time.Duration(*soakMinutes * float64(time.Minute))
 	start := time.Now()
+	told := time.Duration(0)
 	var quarters [4]struct{ rss, goroutines float64 }
 	for {
 		since := time.Since(start)
@@ -70,6 +75,12 @@ func soak(ctx context.Context, print func(figure)) (err error) {
 		now, err := s.ask(child.OrderLook)
 		if err != nil {
 			return err
+		}
+		if since >= told {
+			told += time.Minute
+			got := g.Counts().All - before
+			behind := since.Seconds()*float64(perSecond) - float64(got)/soakClients
+			fmt.Fprintf(os.Stderr, "%s: %d deliveries, %.0f messages behind, %d MiB, %d goroutines\n", since.Round(time.Second), got, behind, now.RSS>>20, now.Goroutines)
 		}
 		q := &quarters[min(int(4*since/span), 3)]
 		q.rss, q.goroutines = max(q.rss, float64(now.RSS)/(1<<20)), max(q.goroutines, float64(now.Goroutines))

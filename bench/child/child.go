@@ -45,6 +45,7 @@ const Flood = "flood"
 const (
 	OrderPace   = "pace"   // messages a second, evenly, until stop
 	OrderAhead  = "ahead"  // until stop, be so many messages ahead of the slowest client
+	OrderSingly = "singly" // the same, but published one by one, as pace does
 	OrderSeen   = "seen"   // what the slowest client has
 	OrderStop   = "stop"   // answered
 	OrderFlood  = "flood"  // messages a second to the flood's channel beside all else, until the next such order; 0 ends it
@@ -104,9 +105,13 @@ func serve(ctx context.Context, lines <-chan string, out io.Writer, addr string,
 		switch order {
 		case OrderPace:
 			common.start(ctx, func(ctx context.Context, count *uint64) error { return s.pace(ctx, false, n, count) })
-		case OrderAhead:
+		case OrderAhead, OrderSingly:
+			most := n
+			if order == OrderSingly {
+				most = 1
+			}
 			s.seen.Store(0)
-			common.start(ctx, func(ctx context.Context, count *uint64) error { return s.ahead(ctx, n, count) })
+			common.start(ctx, func(ctx context.Context, count *uint64) error { return s.ahead(ctx, n, most, count) })
 		case OrderSeen:
 			s.seen.Store(n)
 			select {
@@ -192,14 +197,15 @@ func (s *server) pace(ctx context.Context, flood bool, perSecond uint64, count *
 	}
 }
 
-// ahead keeps window messages ahead of the slowest client, so that the server always has work and no queue overflows.
-func (s *server) ahead(ctx context.Context, window uint64, count *uint64) error {
+// ahead keeps window messages ahead of the slowest client, so that the server always has work and no queue overflows. It publishes at most so many at once.
+func (s *server) ahead(ctx context.Context, window, most uint64, count *uint64) error {
 	for {
-		if n := s.seen.Load() + window - *count; n > 0 {
-			sent, err := s.publish(ctx, false, time.Now(), int(n))
+		for n := s.seen.Load() + window - *count; n > 0 && ctx.Err() == nil; {
+			sent, err := s.publish(ctx, false, time.Now(), int(min(n, most)))
 			*count += uint64(sent)
+			n -= uint64(sent)
 			if err != nil {
-				return fmt.Errorf("publish %d messages: %w", n, err)
+				return fmt.Errorf("publish ahead: %w", err)
 			}
 		}
 		select {
