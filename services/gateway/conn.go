@@ -71,8 +71,9 @@ func (c *conn) tryWrite(b []byte) (n int, err error) {
 // writePiece is what a client must take within the patience that it is given.
 const writePiece = 16 << 10
 
-// writeAll writes b, waiting for the socket: for each piece at most patience. A client that reads slowly is not one that reads nothing.
-func (c *conn) writeAll(b []byte, patience func() time.Duration) error {
+// writeAll writes b, waiting for the socket: for each piece at most patience. A client that reads slowly is not one that reads nothing: progress is called
+// after each piece.
+func (c *conn) writeAll(b []byte, patience func() time.Duration, progress func()) error {
 	for len(b) > 0 {
 		if err := c.TCPConn.SetWriteDeadline(time.Now().Add(patience())); err != nil {
 			return err
@@ -82,6 +83,7 @@ func (c *conn) writeAll(b []byte, patience func() time.Duration) error {
 			return err
 		}
 		b = b[n:]
+		progress()
 	}
 	return nil
 }

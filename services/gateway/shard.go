@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/live"
@@ -20,6 +21,10 @@ type shard struct {
 	clients []*client
 	slots   []map[*client]struct{} // of heartbeats
 
+	members int // clients in slots
+	// full counts those whose sockets are.
+	full atomic.Int64
+
 	bufs    [][]byte
 	scratch []byte
 	slot    int
@@ -27,6 +32,14 @@ type shard struct {
 
 // maxWrite is about how much is written to one client at a time.
 const maxWrite = 256 << 10
+
+// While more than one client in crowdedShare waits for its socket, a round begins crowdedRound after the one before it. Each socket that has room again
+// would begin one otherwise, and what gathers between two of them would be cut into frames of a message or two: that costs more for a message than what
+// led there, and those who fell behind would never catch up.
+const (
+	crowdedShare = 8
+	crowdedRound = 20 * time.Millisecond
+)
 
 // heartbeatSlots are how many parts a heartbeat's period has.
 const heartbeatSlots = 60
@@ -66,12 +79,14 @@ func (s *shard) queueClient(c *client) {
 func (s *shard) add(c *client, slot int) {
 	s.mu.Lock()
 	s.slots[slot%heartbeatSlots][c] = struct{}{}
+	s.members++
 	s.mu.Unlock()
 }
 
 func (s *shard) remove(c *client, slot int) {
 	s.mu.Lock()
 	delete(s.slots[slot%heartbeatSlots], c)
+	s.members--
 	s.mu.Unlock()
 }
 
@@ -80,6 +95,7 @@ func (s *shard) run(ctx context.Context) {
 	beat := time.NewTicker(max(s.gw.cfg.Heartbeat/heartbeatSlots, time.Millisecond))
 	defer beat.Stop()
 	var ready []*client
+	var last time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -89,6 +105,10 @@ func (s *shard) run(ctx context.Context) {
 			continue
 		case <-s.wake:
 		}
+		if !s.uncrowd(ctx, last) {
+			return
+		}
+		last = time.Now()
 		s.mu.Lock()
 		topics, clients := s.topics, s.clients
 		s.topics, s.clients = nil, nil
@@ -105,6 +125,24 @@ func (s *shard) run(ctx context.Context) {
 			ready[i] = nil
 		}
 		ready = ready[:0]
+	}
+}
+
+// uncrowd waits until the next round may begin; false: ctx has ended.
+func (s *shard) uncrowd(ctx context.Context, last time.Time) bool {
+	s.mu.Lock()
+	crowded := s.full.Load()*crowdedShare > int64(s.members)
+	s.mu.Unlock()
+	if !crowded {
+		return true
+	}
+	t := time.NewTimer(time.Until(last.Add(crowdedRound)))
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
 	}
 }
 
@@ -214,7 +252,11 @@ func (c *client) write(s *shard, bufs [][]byte, size int, last bool) {
 	if n < len(b) {
 		rest := append([]byte(nil), b[n:]...)
 		c.blocked.Store(true)
-		c.gw.blocked.Go(func() { c.wait(rest, last) })
+		c.shard.full.Add(1)
+		c.gw.blocked.Go(func() {
+			defer c.shard.full.Add(-1)
+			c.wait(rest, last)
+		})
 		return
 	}
 	if last {
@@ -235,7 +277,7 @@ func (c *client) wait(rest []byte, last bool) {
 	}
 	stop := context.AfterFunc(c.ctx, func() { _ = c.conn.TCPConn.SetWriteDeadline(time.Now().Add(c.gw.cfg.Linger)) })
 	defer stop()
-	if err := c.conn.writeAll(rest, patience); err != nil {
+	if err := c.conn.writeAll(rest, patience, c.alive); err != nil {
 		if c.ctx.Err() == nil {
 			c.gw.metrics.closed.WithLabelValues(closeLabel(live.CloseSlow)).Inc()
 			c.log.Info("a client did not read and is closed", "after", c.gw.cfg.Stuck)

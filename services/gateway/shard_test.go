@@ -2,39 +2,48 @@ package gateway
 
 import (
 	"bufio"
+	"io"
 	"net"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// A client whose socket is full when its heartbeat is due is sent it when the socket takes something again. It was left out: under a load that fills sockets
-// often, whole minutes passed without a ping, nobody owed a pong, and all clients were closed as silent.
-func TestHeartbeatIsPutOffNotLeftOut(t *testing.T) {
+// lonely is a client of a shard that does not run, and the other end of its connection.
+func lonely(t *testing.T) (*client, net.Conn) {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = ln.Close() }()
+	t.Cleanup(func() { _ = ln.Close() })
 	other, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = other.Close() }()
+	t.Cleanup(func() { _ = other.Close() })
 	ours, err := ln.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = ours.Close() }()
+	t.Cleanup(func() { _ = ours.Close() })
 
 	gw := &Gateway{cfg: DefaultConfig(), metrics: NewMetrics(prometheus.NewRegistry())}
 	s := &shard{gw: gw, wake: make(chan struct{}, 1), slots: make([]map[*client]struct{}, heartbeatSlots)}
 	c := &client{gw: gw, conn: &conn{TCPConn: ours.(*net.TCPConn)}, variant: variant{enc: encJSON}, shard: s, subs: map[string]*subscription{}}
 	c.room = sync.NewCond(&c.mu)
 	s.slots[1] = map[*client]struct{}{c: {}}
+	return c, other
+}
 
+// A client whose socket is full when its heartbeat is due is sent it when the socket takes something again. It was left out: under a load that fills sockets
+// often, whole minutes passed without a ping, nobody owed a pong, and all clients were closed as silent.
+func TestHeartbeatIsPutOffNotLeftOut(t *testing.T) {
+	c, other := lonely(t)
+	s := c.shard
 	c.blocked.Store(true)
 	s.heartbeat()
 	if len(c.queue) != 0 {
@@ -51,4 +60,44 @@ func TestHeartbeatIsPutOffNotLeftOut(t *testing.T) {
 	if c.flush(s); c.owed || len(c.queue) != 0 {
 		t.Error("the heartbeat is owed twice")
 	}
+}
+
+// Clients of a soak that had fallen behind were closed as silent while they read as fast as they could: megabytes stood in their sockets before the ping.
+func TestReadingIsASignOfLife(t *testing.T) {
+	c, other := lonely(t)
+	c.ctx = t.Context()
+	if err := c.conn.SetReadDeadline(time.Unix(1, 0)); err != nil { // the pong is overdue
+		t.Fatal(err)
+	}
+	c.blocked.Store(true)
+	rest := make([]byte, 16<<20) // more than the sockets hold
+	go c.wait(rest, false)
+	if _, err := io.CopyN(io.Discard, other, int64(len(rest))); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Write([]byte{1}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(c.conn.TCPConn, make([]byte, 1)); err != nil {
+		t.Errorf("the client that has read everything is given up: %v", err)
+	}
+}
+
+// A gateway whose clients fell behind for a moment stayed behind for good: each socket that had room again began a round, and what was cut for it was a
+// message or two. In a soak it gave 1.47 million deliveries/s so, of 3.2 that it could, and 1.95 were asked for.
+func TestCrowdedRoundsGather(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &shard{members: 80}
+		last := time.Now()
+		for _, tt := range []struct {
+			full int64
+			want time.Duration
+		}{{10, 0}, {11, crowdedRound}} {
+			s.full.Store(tt.full)
+			begin := time.Now()
+			if !s.uncrowd(t.Context(), last) || time.Since(begin) != tt.want {
+				t.Errorf("with %d of 80 sockets full, a round waits %s, want %s", tt.full, time.Since(begin), tt.want)
+			}
+		}
+	})
 }

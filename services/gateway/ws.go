@@ -85,15 +85,13 @@ func offersDeflate(h http.Header) bool {
 
 // read answers requests until the connection ends.
 func (c *client) read(ws *websocket.Conn) {
-	g := c.gw
-	patience := g.cfg.Heartbeat * 5 / 2
 	ws.SetReadLimit(live.MaxRequestBytes)
-	alive := func(string) error { return ws.SetReadDeadline(time.Now().Add(patience)) }
-	_ = alive("")
-	ws.SetPongHandler(alive)
+	c.alive()
+	ws.SetPongHandler(func(string) error { c.alive(); return nil })
 	ws.SetPingHandler(func(data string) error {
 		c.enqueue(appendWS(nil, opPong, []byte(data)))
-		return alive("")
+		c.alive()
+		return nil
 	})
 	ws.SetCloseHandler(func(code int, text string) error {
 		c.close(websocket.CloseNormalClosure, "")
@@ -111,7 +109,7 @@ func (c *client) read(ws *websocket.Conn) {
 			c.drain()
 			return
 		}
-		_ = alive("")
+		c.alive()
 		err = c.request(data)
 		if limit.Flood(err) {
 			c.close(live.CloseTooMany, "too many requests that were refused; slow down")
@@ -122,6 +120,16 @@ func (c *client) read(ws *websocket.Conn) {
 			c.drain()
 			return
 		}
+	}
+}
+
+// alive notes a sign of life: something came from the client, or its full socket took something. A client that has seconds of data before it sees the next
+// ping, and reads them, is not silent.
+func (c *client) alive() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed && c.variant.enc != encSSE { // who is closed has another deadline, and an event stream answers nothing
+		_ = c.conn.SetReadDeadline(time.Now().Add(c.gw.cfg.Heartbeat * 5 / 2))
 	}
 }
 
