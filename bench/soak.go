@@ -77,8 +77,12 @@ func soak(ctx context.Context, print func(figure)) (err error) {
 			return err
 		}
 		if since >= told {
-			told += time.Minute
-			got := g.Counts().All - before
+			told += 10 * time.Second
+			counts := g.Counts()
+			if counts.Lost > 0 {
+				return fmt.Errorf("%d clients were closed within %s, code %d", counts.Lost, since.Round(time.Second), counts.Code)
+			}
+			got := counts.All - before
 			behind := since.Seconds()*float64(perSecond) - float64(got)/soakClients
 			fmt.Fprintf(os.Stderr, "%s: %d deliveries, %.0f messages behind, %d MiB, %d goroutines\n", since.Round(time.Second), got, behind, now.RSS>>20, now.Goroutines)
 		}

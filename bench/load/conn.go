@@ -2,6 +2,7 @@ package load
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -19,8 +20,17 @@ type conn struct {
 	closed atomic.Bool
 }
 
-// connect opens a connection to addr (IPv4) and shakes hands. receiveBuffer bounds what the kernel takes for a client that does not read;
-// 0 leaves it.
+// clientBuffer is what the kernel holds for a client. Left to itself it holds up to tens of megabytes for each, and when a thousand on one machine have used
+// up its TCP memory, it drops what is sent to all of them: no server's fault, and nothing that clients on machines of their own would see.
+//
+// The segments are those of an Ethernet. Loopback's are of 64 KiB, and a window of two of them opens and closes so coarsely that senders wait for probes.
+const (
+	clientBuffer    = 256 << 10
+	ethernetSegment = 1460
+)
+
+// connect opens a connection to addr (IPv4) and shakes hands. receiveBuffer is for a client that does not read: so much the kernel takes for it at most;
+// 0 is for all others.
 func connect(addr unix.SockaddrInet4, p Protocol, receiveBuffer int) (*conn, error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -28,14 +38,14 @@ func connect(addr unix.SockaddrInet4, p Protocol, receiveBuffer int) (*conn, err
 	}
 	c := &conn{fd: fd}
 	fail := func(err error) (*conn, error) { _ = unix.Close(fd); return nil, err }
+	segment := ethernetSegment
 	if receiveBuffer > 0 {
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer); err != nil {
-			return fail(fmt.Errorf("set the receive buffer: %w", err))
-		}
-		// The server's kernel makes its send buffer a multiple of the segment: with loopback's it would take megabytes for the client.
-		if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_MAXSEG, 536); err != nil {
-			return fail(fmt.Errorf("set the segment size: %w", err))
-		}
+		// The server's kernel makes its send buffer a multiple of the segment: with a larger one it would take megabytes for the client.
+		segment = 536
+	}
+	if err := errors.Join(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, cmp.Or(receiveBuffer, clientBuffer)),
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_MAXSEG, segment)); err != nil {
+		return fail(fmt.Errorf("set the receive buffer and the segment size: %w", err))
 	}
 	patience := unix.Timeval{Sec: 20}
 	if err := errors.Join(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patience),

@@ -21,8 +21,13 @@ func (l listener) Accept() (net.Conn, error) {
 		_ = c.Close()
 		return nil, errors.New("the gateway listens on TCP only")
 	}
+	_ = tcp.SetWriteBuffer(sendBuffer) // a wish; without it the kernel chooses
 	return &conn{TCPConn: tcp}, nil
 }
+
+// sendBuffer is what the kernel holds of what was written to a client and not taken yet. Left to itself it holds megabytes: for thousands of slow clients that
+// is all the TCP memory of a machine, which then drops packets of everybody's, and a client would be slow for long before we noticed.
+const sendBuffer = 256 << 10
 
 // conn is a TCP connection whose writes, once it has a client, go through the client's queue: pongs and closes that the websocket library writes
 // then never fall into the middle of another frame.
