@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/hashpivot/hashpivot/pkg/chembed/chembedtest"
 	"github.com/hashpivot/hashpivot/pkg/market"
 	"github.com/hashpivot/hashpivot/pkg/store"
 	"github.com/hashpivot/hashpivot/pkg/store/storetest"
@@ -17,11 +19,66 @@ import (
 
 func TestMigrateTwiceDoesNothing(t *testing.T) {
 	t.Parallel()
-	st := storetest.Start(t)
+	st := migratedInSteps(t)
 	if err := st.Migrate(context.Background()); err != nil {
 		t.Fatalf("second time: %v", err)
 	}
 }
+
+// The database that storetest.Start gives tests is made of a template. It is, word by word, what the migrations make, and Migrate finds nothing to do in it.
+func TestTemplateIsWhatMigrationsMake(t *testing.T) {
+	t.Parallel()
+	stepped, made := migratedInSteps(t), storetest.Start(t)
+	if err := made.Migrate(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	for _, of := range []string{
+		"name, engine, total_rows, comment, replaceAll(create_table_query, concat(database, '.'), '') FROM system.tables WHERE database = currentDatabase() ORDER BY name",
+		"* EXCEPT (database) FROM system.columns WHERE database = currentDatabase() ORDER BY table, position",
+		"version_id, is_applied FROM goose_db_version ORDER BY version_id",
+		"count(), uniqExact(id) FROM deployment",
+	} {
+		var answers [2][][]any
+		for i, st := range []*store.Store{stepped, made} {
+			res, err := st.Query(context.Background(), "SELECT "+of)
+			if err != nil {
+				t.Fatal(err)
+			}
+			answers[i] = res.Rows
+		}
+		if len(answers[0]) == 0 || len(answers[0]) != len(answers[1]) {
+			t.Errorf("%s: %d rows by migrations, %d by the template", of, len(answers[0]), len(answers[1]))
+			continue
+		}
+		for n, want := range answers[0] {
+			if got := answers[1][n]; !reflect.DeepEqual(got, want) {
+				t.Errorf("%s:\n%v by the template, want\n%v", of, got, want)
+			}
+		}
+	}
+}
+
+// migratedInSteps is a database that the migrations themselves made, for tests that read only.
+func migratedInSteps(t *testing.T) *store.Store {
+	t.Helper()
+	cfg := storetest.Config(chembedtest.Shared(t))
+	cfg.Database = "migrated_in_steps"
+	st, err := store.Open(context.Background(), cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = st.Close() })
+	stepping.Do(func() { stepped = st.Migrate(context.Background()) })
+	if stepped != nil {
+		t.Fatalf("migrate: %v", stepped)
+	}
+	return st
+}
+
+var (
+	stepping sync.Once
+	stepped  error
+)
 
 // Several services of one system start together and each migrates.
 func TestMigrateTogether(t *testing.T) {

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -30,29 +29,19 @@ var databases atomic.Int64
 // Start returns a store with a migrated database of its own on the engine that all tests of the process share.
 func Start(t testing.TB) *store.Store {
 	t.Helper()
-	cfg := Config(chembedtest.Shared(t))
+	srv := chembedtest.Shared(t)
+	cfg := Config(srv)
 	cfg.Database = fmt.Sprint("test_", databases.Add(1))
-	st := open(t, cfg)
-	migrate(t, st)
-	return st
+	migrated(t, srv, cfg)
+	return open(t, cfg)
 }
 
 // StartServer is Start with an engine of the test's own, to kill it for instance.
 func StartServer(t testing.TB, opts ...chembedtest.Option) (*store.Store, *chembed.Server) {
 	t.Helper()
 	srv := chembedtest.Start(t, opts...)
-	st := Open(t, srv)
-	migrate(t, st)
-	return st, srv
-}
-
-func migrate(t testing.TB, st *store.Store) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	if err := st.Migrate(ctx); err != nil {
-		t.Fatalf("migrate: %v", err)
-	}
+	migrated(t, srv, Config(srv))
+	return Open(t, srv), srv
 }
 
 // Config of a store on srv.
