@@ -62,6 +62,14 @@ func (b *Bus) Ensure(ctx context.Context) error {
 
 // declare creates or updates one stream. That one is to be cut into shards is written down before.
 func (b *Bus) declare(ctx context.Context, d declaration, cfg jetstream.StreamConfig) error {
+	s, err := b.js.Stream(ctx, string(d.stream))
+	missing := errors.Is(err, jetstream.ErrStreamNotFound)
+	if err != nil && !missing {
+		return err
+	}
+	if !missing {
+		cfg.Metadata = restored(s.CachedInfo())
+	}
 	shards := b.cfg.Shards[d.stream]
 	if shards <= 1 {
 		_, err := b.js.CreateOrUpdateStream(ctx, cfg)
@@ -69,11 +77,8 @@ func (b *Bus) declare(ctx context.Context, d declaration, cfg jetstream.StreamCo
 	}
 	whole := cfg
 	cfg.SubjectTransform = d.transform(shards)
-	s, err := b.js.Stream(ctx, string(d.stream))
 	switch {
-	case errors.Is(err, jetstream.ErrStreamNotFound): // cut from its beginning
-	case err != nil:
-		return err
+	case missing: // cut from its beginning
 	case shardsOf(s.CachedInfo().Config.SubjectTransform) != shards:
 		info, err := b.Info(ctx, d.stream)
 		if err != nil {
@@ -105,6 +110,25 @@ type Info struct {
 	Shards int `json:"shards,omitempty"`
 }
 
+// metaCreated is the key of a restored stream's metadata under which stands when it was first made. nats-server makes it anew, with the old sequences and times.
+const metaCreated = "hashpivot_created"
+
+// restored is the metadata that must be kept when the stream is declared again.
+func restored(i *jetstream.StreamInfo) map[string]string {
+	if at, ok := i.Config.Metadata[metaCreated]; ok {
+		return map[string]string{metaCreated: at}
+	}
+	return nil
+}
+
+// createdOf is when a stream's life began.
+func createdOf(i *jetstream.StreamInfo) time.Time {
+	if at, err := time.Parse(time.RFC3339Nano, i.Config.Metadata[metaCreated]); err == nil {
+		return at.UTC()
+	}
+	return i.Created.UTC()
+}
+
 // ErrNoStream says that a stream does not exist (yet).
 var ErrNoStream = errors.New("stream does not exist")
 
@@ -119,7 +143,7 @@ func (b *Bus) Info(ctx context.Context, stream market.Stream) (Info, error) {
 	}
 	i := s.CachedInfo()
 	return Info{
-		Stream: stream, Created: i.Created.UTC(), Messages: i.State.Msgs, Bytes: i.State.Bytes, FirstSeq: i.State.FirstSeq,
+		Stream: stream, Created: createdOf(i), Messages: i.State.Msgs, Bytes: i.State.Bytes, FirstSeq: i.State.FirstSeq,
 		LastSeq: i.State.LastSeq, LastTime: i.State.LastTime.UTC(), MaxBytes: i.Config.MaxBytes, Shards: shardsOf(i.Config.SubjectTransform),
 	}, nil
 }

@@ -19,6 +19,9 @@ func (s *Store) Migrate(ctx context.Context) error {
 	if err := s.createDatabase(ctx); err != nil {
 		return err
 	}
+	if err := s.notNewer(ctx); err != nil {
+		return fmt.Errorf("migrate %s: %w", s.cfg.Database, err)
+	}
 	return s.migrate(ctx, func(p *goose.Provider) ([]*goose.MigrationResult, error) { return p.Up(ctx) })
 }
 

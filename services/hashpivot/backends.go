@@ -115,6 +115,9 @@ func openBackends(ctx context.Context, cfg *config, log *slog.Logger) (_ *backen
 			if _, ok := c.Users[cfg.ClickHouse.User]; !ok && len(c.Users) > 0 {
 				return run.Usage(fmt.Errorf("clickhouse.server.users knows no %s, as whom hashpivot itself connects: set clickhouse.password, or clickhouse.user", cfg.ClickHouse.User))
 			}
+			if c.ServerSettings, err = cfg.backupSettings(); err != nil {
+				return err
+			}
 			b.engine, err = chembed.Start(gctx, c)
 			if err == nil {
 				client.Addr = []string{b.engine.NativeAddr()}

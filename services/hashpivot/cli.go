@@ -39,6 +39,8 @@ type cli struct {
 	Tail     tailCmd       `cmd:"" help:"Print events as they are published."`
 	Audit    auditCmd      `cmd:"" help:"Compare what was published with what landed; exit 1 if anything is lost, doubled or altered."`
 	Dead     deadCmd       `cmd:"" help:"Dead letters: list, show, replay, discard."`
+	Backup   backupCmd     `cmd:"" help:"Back up streams and tables while everything runs; list and check backups."`
+	Restore  restoreCmd    `cmd:"" help:"Make streams and tables of a backup, land what is left, and audit."`
 	Rates    ratesCmd      `cmd:"" help:"GPU rate indices."`
 	Gaps     gapsCmd       `cmd:"" help:"List what was missed, and what became of it."`
 	Backfill backfillCmd   `cmd:"" help:"Fetch the history of a span that was never streamed; run again it goes on where it ended."`

@@ -38,6 +38,7 @@ type config struct {
 	Signals    signals.Config   `koanf:"signals"`
 	Lander     lander.Config    `koanf:"lander"`
 	Audit      audit.Config     `koanf:"audit"`
+	Backup     backupConfig     `koanf:"backup"`
 	Gateway    gateway.Config   `koanf:"gateway"`
 	Nightly    nightly.Config   `koanf:"nightly"`
 	Lease      leaseConfig      `koanf:"lease"`
