@@ -83,7 +83,7 @@ func (c *conn) writeAll(b []byte, patience func() time.Duration) error {
 		}
 		b = b[n:]
 	}
-	return nil
+	return c.TCPConn.SetWriteDeadline(time.Time{})
 }
 
 // writeOnce is one write; a full socket is no error.

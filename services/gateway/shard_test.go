@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"bufio"
-	"net"
 	"sync"
 	"testing"
 	"time"
@@ -13,25 +12,10 @@ import (
 // A client whose socket is full when its heartbeat is due is sent it when the socket takes something again. It was left out: under a load that fills sockets
 // often, whole minutes passed without a ping, nobody owed a pong, and all clients were closed as silent.
 func TestHeartbeatIsPutOffNotLeftOut(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = ln.Close() }()
-	other, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = other.Close() }()
-	ours, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = ours.Close() }()
-
+	ours, other := pair(t)
 	gw := &Gateway{cfg: DefaultConfig(), metrics: NewMetrics(prometheus.NewRegistry())}
-	s := &shard{gw: gw, wake: make(chan struct{}, 1), slots: make([]map[*client]struct{}, heartbeatSlots)}
-	c := &client{gw: gw, conn: &conn{TCPConn: ours.(*net.TCPConn)}, variant: variant{enc: encJSON}, shard: s, subs: map[string]*subscription{}}
+	s := newShard(0, gw)
+	c := &client{gw: gw, conn: ours, variant: variant{enc: encJSON}, shard: s, subs: map[string]*subscription{}}
 	c.room = sync.NewCond(&c.mu)
 	s.slots[1] = map[*client]struct{}{c: {}}
 
