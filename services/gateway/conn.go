@@ -90,7 +90,7 @@ func (c *conn) writeAll(b []byte, patience func() time.Duration, progress func()
 		b = b[n:]
 		progress()
 	}
-	return nil
+	return c.TCPConn.SetWriteDeadline(time.Time{})
 }
 
 // writeOnce is one write; a full socket is no error.

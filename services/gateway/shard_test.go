@@ -15,25 +15,10 @@ import (
 // lonely is a client of a shard that does not run, and the other end of its connection.
 func lonely(t *testing.T) (*client, net.Conn) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = ln.Close() })
-	other, err := net.Dial("tcp", ln.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = other.Close() })
-	ours, err := ln.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = ours.Close() })
-
+	ours, other := pair(t)
 	gw := &Gateway{cfg: DefaultConfig(), metrics: NewMetrics(prometheus.NewRegistry())}
-	s := &shard{gw: gw, wake: make(chan struct{}, 1), slots: make([]map[*client]struct{}, heartbeatSlots)}
-	c := &client{gw: gw, conn: &conn{TCPConn: ours.(*net.TCPConn)}, variant: variant{enc: encJSON}, shard: s, subs: map[string]*subscription{}}
+	s := newShard(0, gw)
+	c := &client{gw: gw, conn: ours, variant: variant{enc: encJSON}, shard: s, subs: map[string]*subscription{}}
 	c.room = sync.NewCond(&c.mu)
 	s.slots[1] = map[*client]struct{}{c: {}}
 	return c, other
