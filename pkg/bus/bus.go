@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -47,6 +48,8 @@ type Config struct {
 	MaxBytes int64 `koanf:"max_bytes"`
 	// MaxAge of trades and quotes in their streams; must be longer than the longest outage of ClickHouse.
 	MaxAge time.Duration `koanf:"max_age"`
+	// Retention bounds the age of messages in single streams, in place of MaxAge or of no bound.
+	Retention map[market.Stream]time.Duration `koanf:"retention"`
 	// Shards cuts streams, by name, into so many parts, which landers share. Every process that declares the streams must be told the same.
 	Shards map[market.Stream]int `koanf:"shards"`
 }
@@ -80,6 +83,14 @@ func (c Config) Validate() error {
 	}
 	if c.MaxAge < time.Hour {
 		return fmt.Errorf("nats.max_age: %s is less than an hour", c.MaxAge)
+	}
+	for stream, age := range c.Retention {
+		if !slices.Contains(market.Streams(), stream) {
+			return fmt.Errorf("nats.retention: there is no stream %.40q; the streams are %v", stream, market.Streams())
+		}
+		if age < time.Hour {
+			return fmt.Errorf("nats.retention.%s: %s is less than an hour", stream, age)
+		}
 	}
 	for stream, n := range c.Shards {
 		if !Cuttable(stream) {

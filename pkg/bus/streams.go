@@ -50,6 +50,9 @@ func (b *Bus) Ensure(ctx context.Context) error {
 		if d.heavy {
 			cfg.MaxAge = b.cfg.MaxAge
 		}
+		if age, ok := b.cfg.Retention[d.stream]; ok {
+			cfg.MaxAge = age
+		}
 		if err := b.declare(ctx, d, cfg); err != nil {
 			return fmt.Errorf("declare stream %s: %w (if it is storage that is short: nats.max_bytes is for each of %d streams)", d.stream, err, len(declared))
 		}

@@ -62,6 +62,8 @@ type SumQuery struct {
 	First, Last uint64
 	// Since and Until bound the time at which JetStream stored the message, both inclusive: they tell the lives of a stream apart. Zero: no bound.
 	Since, Until time.Time
+	// Partition limits the query to one partition, as system.parts names it; empty: all.
+	Partition string
 	// Step is how many sequences make a group; groups are aligned: with a step of 10 they are 1 to 10, 11 to 20 and so on.
 	Step uint64
 	// Threads bounds the engine's threads; 0: as it likes.
@@ -103,6 +105,9 @@ func (q SumQuery) where() string {
 	}
 	if !q.Until.IsZero() {
 		b.WriteString(" AND stream_time <= " + timeLiteral(q.Until))
+	}
+	if q.Partition != "" {
+		b.WriteString(" AND _partition_id = " + quote(q.Partition))
 	}
 	return b.String()
 }

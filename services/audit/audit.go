@@ -170,6 +170,9 @@ func Run(ctx context.Context, deps Deps, o Order) (Result, error) {
 	if o.Kind == KindSince && o.Since.After(time.Now()) {
 		return Result{}, fmt.Errorf("audit since %s: that is not over yet; give a time in the past", o.Since.Format(time.RFC3339))
 	}
+	if err := Finish(ctx, deps); err != nil {
+		deps.Logger.Warn("a removal of old rows that was interrupted could not be finished; until it is, the audit counts its rows as differences", "err", err)
+	}
 	out := Result{Streams: map[market.Stream]StreamResult{}}
 	if o.Record {
 		out.ID = nuid.Next()

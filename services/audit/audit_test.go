@@ -43,6 +43,7 @@ func TestAudit(t *testing.T) {
 		{"checksums of an older version", olderVersion},
 		{"at least", atLeast},
 		{"on a schedule", onSchedule},
+		{"what is removed", whatIsRemoved},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(newWorld(t, st)) })
 	}
@@ -51,7 +52,7 @@ func TestAudit(t *testing.T) {
 func newWorld(t *testing.T, st *store.Store) *world {
 	t.Helper()
 	w := &world{t: t, store: st}
-	for _, table := range []string{"trades", "feed_events", "feed_gaps", "dead_letters", "audits", "audit_ranges"} {
+	for _, table := range []string{"trades", "feed_events", "feed_gaps", "dead_letters", "audits", "audit_ranges", "retirements"} {
 		w.exec("TRUNCATE TABLE " + table)
 	}
 	w.raw, w.bus = bustest.Start(t)

@@ -14,6 +14,8 @@ type Config struct {
 	// Threads bounds the engine's threads for a scheduled audit, Share the share of one core that decoding may take.
 	Threads int     `koanf:"threads"`
 	Share   float64 `koanf:"share"`
+	// Retention is applied behind each full audit that is clean.
+	Retention Retention `koanf:"retention"`
 }
 
 // DefaultConfig looks each hour at what is new and each day at everything.
@@ -33,5 +35,5 @@ func (c Config) Validate() error {
 	case c.Share <= 0 || c.Share > 1:
 		return fmt.Errorf("audit.share: %v is not above 0 and at most 1", c.Share)
 	}
-	return nil
+	return c.Retention.Validate()
 }

@@ -51,12 +51,15 @@ func (s *Service) Run(ctx context.Context) error {
 			kind = KindFull
 		}
 		start := s.now()
-		_, err := s.Once(ctx, kind)
+		res, err := s.Once(ctx, kind)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err == nil && kind == KindFull {
 			lastFull = start
+			if res.Clean() {
+				s.retire(ctx)
+			}
 		}
 		wait = max(s.cfg.Every-s.now().Sub(start), time.Second)
 	}
@@ -107,4 +110,24 @@ func (s *Service) Once(ctx context.Context, kind string) (Result, error) {
 		s.metrics.told(kind, res, took.Seconds(), float64(time.Now().UnixMilli())/1e3)
 	}
 	return res, err
+}
+
+// retire removes what its tables need not keep any more.
+func (s *Service) retire(ctx context.Context) {
+	plan, err := Plan(ctx, s.deps, s.cfg.Retention, s.now())
+	if err != nil {
+		s.deps.Logger.Error("what the retention removes could not be found; it is tried again behind the next full audit", "err", err)
+		return
+	}
+	for _, r := range plan {
+		if r.Waits != "" {
+			s.deps.Logger.Info("old rows are kept for now", "table", r.Table, "partition", r.Partition, "rows", r.Rows, "because", r.Waits)
+			continue
+		}
+		if err := Retire(ctx, s.deps, r); err != nil {
+			s.deps.Logger.Error("old rows could not be removed; the next audit goes on with it", "table", r.Table, "partition", r.Partition, "err", err)
+			return
+		}
+		s.deps.Logger.Info("old rows removed", "table", r.Table, "partition", r.Partition, "rows", r.Rows, "newest", r.Newest)
+	}
 }

@@ -41,6 +41,7 @@ type cli struct {
 	Dead     deadCmd       `cmd:"" help:"Dead letters: list, show, replay, discard."`
 	Backup   backupCmd     `cmd:"" help:"Back up streams and tables while everything runs; list and check backups."`
 	Restore  restoreCmd    `cmd:"" help:"Make streams and tables of a backup, land what is left, and audit."`
+	Retain   retentionCmd  `cmd:"" name:"retention" help:"Show which old rows are due to be removed (audit.retention), and what was; --apply removes them."`
 	Rates    ratesCmd      `cmd:"" help:"GPU rate indices."`
 	Gaps     gapsCmd       `cmd:"" help:"List what was missed, and what became of it."`
 	Backfill backfillCmd   `cmd:"" help:"Fetch the history of a span that was never streamed; run again it goes on where it ended."`
