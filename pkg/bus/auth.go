@@ -87,6 +87,10 @@ func (c Config) explain(err error) error {
 	if x := certs.Explain(err, "nats"); x != err {
 		return x
 	}
+	if errors.Is(err, nats.ErrTLS) && strings.Contains(err.Error(), "after TLS handshake") { // its alert did not arrive before its end
+		return fmt.Errorf("%w: the server asks for a certificate of ours, or does not take the one that it was shown: set nats.cert_file and nats.key_file to one for client "+
+			"authentication, signed by an authority that the server trusts", err)
+	}
 	return fmt.Errorf("%w; is the server running at nats.url?", err)
 }
 
