@@ -293,6 +293,21 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// TestLater: who must come up does, and serves once its files are right.
+func TestLater(t *testing.T) {
+	a := certstest.New(t)
+	cert, key := a.Issue(certstest.Order{Name: "late", To: time.Now().Add(-time.Minute)})
+	addr := listen(t, Server{Section: "clickhouse.server", CertFile: cert, KeyFile: key}.Later(nil))
+	client := Client{Section: "clickhouse", CAFile: a.File}
+	if _, err := talk(t, client, addr); err == nil {
+		t.Error("an expired certificate was served")
+	}
+	a.Issue(certstest.Order{Name: "late"})
+	if _, err := talk(t, client, addr); err != nil {
+		t.Error(err)
+	}
+}
+
 type locked struct {
 	mu *sync.Mutex
 	w  io.Writer

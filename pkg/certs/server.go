@@ -54,17 +54,28 @@ func (s Server) Config(log *slog.Logger) (*tls.Config, error) {
 }
 
 func (s Server) config(log *slog.Logger, now func() time.Time) (*tls.Config, error) {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	x := &served{Server: s, log: log, now: now, looked: now(), seen: states(s.CertFile, s.KeyFile, s.ClientCAFile)}
+	x := s.serve(log, now)
 	var err error
 	if x.cfg, err = x.load(); err != nil {
 		return nil, err
 	}
 	out := x.cfg.Clone()
-	out.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return x.current(), nil }
+	out.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return x.current() }
 	return out, nil
+}
+
+// Later is Config for who must come up whatever the files hold now, because they were right once: handshakes fail until they are again.
+func (s Server) Later(log *slog.Logger) *tls.Config {
+	x := s.serve(log, time.Now)
+	x.looked, x.seen = time.Time{}, [3]state{}
+	return &tls.Config{MinVersion: minVersion, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return x.current() }}
+}
+
+func (s Server) serve(log *slog.Logger, now func() time.Time) *served {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &served{Server: s, log: log, now: now, looked: now(), seen: states(s.CertFile, s.KeyFile, s.ClientCAFile)}
 }
 
 func (x *served) load() (*tls.Config, error) {
@@ -86,25 +97,31 @@ func (x *served) load() (*tls.Config, error) {
 	return cfg, nil
 }
 
-func (x *served) current() *tls.Config {
+// current is the configuration of now. Without one of before, it is the files' or an error.
+func (x *served) current() (*tls.Config, error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	now := x.now()
-	if now.Sub(x.looked) < lookEvery && !now.Before(x.looked) {
-		return x.cfg
+	if x.cfg != nil && now.Sub(x.looked) < lookEvery && !now.Before(x.looked) {
+		return x.cfg, nil
 	}
 	x.looked = now
 	seen := states(x.CertFile, x.KeyFile, x.ClientCAFile)
-	if seen == x.seen {
-		return x.cfg
+	if x.cfg != nil && seen == x.seen {
+		return x.cfg, nil
 	}
 	x.seen = seen
 	cfg, err := x.load()
-	if err != nil {
+	switch {
+	case err != nil && x.cfg == nil:
+		x.log.Error("there is no certificate to serve", "err", err)
+		return nil, err
+	case err != nil:
 		x.log.Error("the changed certificate is not taken; the one of before goes on", "err", err)
-		return x.cfg
+		return x.cfg, nil
+	case x.cfg != nil:
+		x.log.Info("certificate read again", "file", x.CertFile, "ends", stamp(cfg.Certificates[0].Leaf.NotAfter))
 	}
-	x.log.Info("certificate read again", "file", x.CertFile, "ends", stamp(cfg.Certificates[0].Leaf.NotAfter))
 	x.cfg = cfg
-	return cfg
+	return cfg, nil
 }
