@@ -146,9 +146,9 @@ func Connect(cfg Config, embedded *Server, log *slog.Logger) (*Bus, error) {
 	if embedded != nil {
 		opts = append(opts, nats.InProcessServer(embedded.ns))
 		target = ""
-		if embedded.user != "" {
-			cfg.User, cfg.Password = embedded.user, embedded.password
-		}
+		// Within a process there is neither TLS nor a user of the configuration's, which is that of commands beside it.
+		cfg.CAFile, cfg.CertFile, cfg.KeyFile, cfg.CredsFile, cfg.NKeyFile, cfg.Token = "", "", "", "", "", ""
+		cfg.User, cfg.Password = embedded.user, embedded.password
 	} else if target == "" {
 		return nil, errors.New("connect to NATS: nats.url is empty and no server is embedded; set nats.url")
 	}

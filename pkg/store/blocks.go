@@ -163,7 +163,9 @@ func (s *Store) dial(ctx context.Context) (*client, error) {
 }
 
 func (s *Store) connect(ctx context.Context, addr string, opt ch.Options) (*client, error) {
-	dial := func() (net.Conn, error) { return (&net.Dialer{Timeout: s.cfg.DialTimeout}).DialContext(ctx, "tcp", addr) }
+	dial := func() (net.Conn, error) {
+		return (&net.Dialer{Timeout: s.cfg.DialTimeout}).DialContext(ctx, "tcp", addr)
+	}
 	if s.cfg.TLS {
 		dial = func() (net.Conn, error) { return s.cfg.secure().Dial(ctx, addr, s.cfg.DialTimeout) }
 	}

@@ -146,7 +146,9 @@ func (c Config) options(database string) *clickhouse.Options {
 	}
 	if c.TLS {
 		// The certificate is of a host, and may be renewed: so each connection is made by its own configuration.
-		o.DialContext = func(ctx context.Context, addr string) (net.Conn, error) { return c.secure().Dial(ctx, addr, c.DialTimeout) }
+		o.DialContext = func(ctx context.Context, addr string) (net.Conn, error) {
+			return c.secure().Dial(ctx, addr, c.DialTimeout)
+		}
 	}
 	return o
 }

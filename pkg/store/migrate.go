@@ -64,7 +64,7 @@ const (
 
 // mayNot says what to do where the server does not let our user change the schema.
 func (s *Store) mayNot(err error) error {
-	if code, ok := Code(err); ok && (code == codeAccessDenied || code == codeReadonly) {
+	if IsDenied(err) {
 		return fmt.Errorf("%w; user %s may not change the schema: run hashpivot migrate with clickhouse.user and .password of one that may", err, s.cfg.User)
 	}
 	return err
