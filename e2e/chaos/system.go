@@ -295,7 +295,7 @@ func (s *system) connect(ctx context.Context) error {
 	if s.bus, err = bus.Connect(cfg, nil, slog.New(slog.DiscardHandler)); err != nil {
 		return err
 	}
-	return s.wait(ctx, "the streams to be declared", startWithin, s.bus.Ensure)
+	return s.wait(ctx, "the streams to be declared", startWithin, func(ctx context.Context) error { return s.bus.Ensure(ctx) })
 }
 
 // natsReady is nil when every node says that all it keeps is current.

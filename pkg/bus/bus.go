@@ -34,14 +34,18 @@ const (
 type Config struct {
 	// URL of the cluster, comma-separated; empty where the server is embedded.
 	URL string `koanf:"url"`
-	// One of: user and password, token, a credentials file, an nkey seed file.
+	// One of: user and password, token, a credentials file, an nkey seed file. Beside the latter two User is only a name, for the inbox.
 	User      string     `koanf:"user"`
 	Password  run.Secret `koanf:"password"`
 	Token     run.Secret `koanf:"token"`
 	CredsFile string     `koanf:"creds_file"`
 	NKeyFile  string     `koanf:"nkey_file"`
-	// CAFile for TLS; empty: the system's.
-	CAFile string `koanf:"ca_file"`
+	// CAFile holds the authorities that are trusted, for TLS; empty: the system's. CertFile and KeyFile are our own certificate, for servers that ask for one.
+	CAFile   string `koanf:"ca_file"`
+	CertFile string `koanf:"cert_file"`
+	KeyFile  string `koanf:"key_file"`
+	// InboxPrefix begins the subjects on which answers come; empty: see Config.inbox.
+	InboxPrefix string `koanf:"inbox_prefix"`
 	// Replicas of each stream.
 	Replicas int `koanf:"replicas"`
 	// MaxBytes of each stream; a full stream refuses.
@@ -69,11 +73,20 @@ func (c Config) Validate() error {
 		if err != nil || p.Host == "" {
 			return errors.New("nats.url: is not a URL such as nats://host:4222 (it is not repeated here, it may hold a password)")
 		}
+		if p.User != nil {
+			return errors.New("nats.url: holds a user, and so would be printed with its password; put them into nats.user and nats.password")
+		}
 		switch p.Scheme {
 		case "nats", "tls", "ws", "wss":
 		default:
 			return fmt.Errorf("nats.url: scheme %q is not one of nats, tls, ws, wss", p.Scheme)
 		}
+	}
+	if err := c.tls().Validate(); err != nil {
+		return err
+	}
+	if strings.ContainsAny(c.InboxPrefix, "*> \t") || strings.HasSuffix(c.InboxPrefix, ".") {
+		return fmt.Errorf("nats.inbox_prefix: %.64q is no prefix of a subject such as _INBOX_equities", c.InboxPrefix)
 	}
 	if c.Replicas < 1 || c.Replicas > 5 {
 		return fmt.Errorf("nats.replicas: %d is not from 1 to 5", c.Replicas)
@@ -110,6 +123,8 @@ type Bus struct {
 	js  jetstream.JetStream
 	log *slog.Logger
 
+	denied denials
+
 	mu sync.Mutex
 	kv jetstream.KeyValue
 }
@@ -123,53 +138,47 @@ func Connect(cfg Config, embedded *Server, log *slog.Logger) (*Bus, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	b := &Bus{log: log}
 	opts := []nats.Option{
 		nats.Name("hashpivot"), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond), nats.ReconnectJitter(250*time.Millisecond, time.Second),
 		nats.Timeout(5 * time.Second), nats.RetryOnFailedConnect(false), nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(2),
+		// A password that is changed on the server first, or a certificate that is renewed late, must not end us for good.
+		nats.IgnoreAuthErrorAbort(),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
 			if err != nil {
 				log.Warn("connection to NATS lost, reconnecting", "err", err)
 			}
 		}),
 		nats.ReconnectHandler(func(*nats.Conn) { log.Info("connected to NATS again") }),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warn("NATS reports", "err", err) }),
+		nats.ReconnectErrHandler(b.notBack()),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { b.reported(err) }),
 	}
 	target := cfg.URL
 	if embedded != nil {
 		opts = append(opts, nats.InProcessServer(embedded.ns))
 		target = ""
+		// Within a process there is neither TLS nor a user of the configuration's, which is that of commands beside it.
+		cfg.CAFile, cfg.CertFile, cfg.KeyFile, cfg.CredsFile, cfg.NKeyFile, cfg.Token = "", "", "", "", "", ""
+		cfg.User, cfg.Password = embedded.user, embedded.password
 	} else if target == "" {
 		return nil, errors.New("connect to NATS: nats.url is empty and no server is embedded; set nats.url")
 	}
-	if cfg.User != "" {
-		opts = append(opts, nats.UserInfo(cfg.User, cfg.Password.Reveal()))
-	}
-	if cfg.Token != "" {
-		opts = append(opts, nats.Token(cfg.Token.Reveal()))
-	}
-	if cfg.CredsFile != "" {
-		opts = append(opts, nats.UserCredentials(cfg.CredsFile))
-	}
-	if cfg.NKeyFile != "" {
-		opt, err := nats.NkeyOptionFromSeed(cfg.NKeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("connect to NATS: read nats.nkey_file %s: %w", cfg.NKeyFile, err)
-		}
-		opts = append(opts, opt)
-	}
-	if cfg.CAFile != "" {
-		opts = append(opts, nats.RootCAs(cfg.CAFile))
-	}
-	nc, err := nats.Connect(target, opts...)
+	b.cfg = cfg
+	who, err := cfg.identity()
 	if err != nil {
-		return nil, fmt.Errorf("connect to NATS: %w; is the server running at nats.url?", err)
+		return nil, err
+	}
+	nc, err := nats.Connect(target, append(opts, who...)...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS: %w", cfg.explain(err))
 	}
 	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(10*time.Second))
 	if err != nil {
 		nc.Close()
 		return nil, fmt.Errorf("use JetStream: %w", err)
 	}
-	return &Bus{cfg: cfg, nc: nc, js: js, log: log}, nil
+	b.nc, b.js = nc, js
+	return b, nil
 }
 
 // Close closes the connection. Publishers must be closed before.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hashpivot/hashpivot/pkg/market"
@@ -54,7 +55,12 @@ func (b *Bus) ask(ctx context.Context, stream market.Stream, req msgGet) (Spot, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	resp, err := b.nc.RequestWithContext(ctx, "$JS.API.STREAM.MSG.GET."+string(stream), data)
+	subject := api + "STREAM.MSG.GET." + string(stream)
+	var resp *nats.Msg
+	err = b.asking(ctx, func(ctx context.Context) (err error) {
+		resp, err = b.nc.RequestWithContext(ctx, subject, data)
+		return err
+	}, subject)
 	if err != nil {
 		return Spot{}, false, fmt.Errorf("ask the leader of stream %s: %w", stream, err)
 	}

@@ -10,11 +10,16 @@ import (
 	"github.com/nats-io/nuid"
 )
 
-// onceBucket holds what was claimed, for onceTTL.
+// onceName is the bucket that holds what was claimed, for onceTTL.
 const (
-	onceBucket = "hashpivot_once"
-	onceTTL    = 15 * time.Minute
+	onceName = "hashpivot_once"
+	onceTTL  = 15 * time.Minute
 )
+
+// onceBucket declares it.
+func (b *Bus) onceBucket() jetstream.KeyValueConfig {
+	return jetstream.KeyValueConfig{Bucket: onceName, Description: "hashpivot one-time ids", TTL: onceTTL, Storage: jetstream.FileStorage, Replicas: b.cfg.Replicas}
+}
 
 // Claim is true for the first who claims the id, of all who are connected to this JetStream. It is remembered for a quarter of an hour; until may not lie
 // further ahead.
@@ -22,11 +27,9 @@ func (b *Bus) Claim(ctx context.Context, id string, until time.Time) (bool, erro
 	if time.Until(until) > onceTTL {
 		return false, fmt.Errorf("claim until %s: claims are forgotten after %s", until.Format(time.RFC3339), onceTTL)
 	}
-	kv, err := b.js.CreateOrUpdateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket: onceBucket, Description: "hashpivot one-time ids", TTL: onceTTL, Storage: jetstream.FileStorage, Replicas: b.cfg.Replicas,
-	})
+	kv, err := b.openBucket(ctx, b.onceBucket())
 	if err != nil {
-		return false, fmt.Errorf("declare key-value bucket %s: %w", onceBucket, err)
+		return false, err
 	}
 	mine := nuid.Next()
 	_, err = kv.Create(ctx, EscapeToken(id), []byte(mine))

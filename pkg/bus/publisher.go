@@ -235,6 +235,9 @@ func (p *Publisher) store(l *lane, msg *nats.Msg, id string) (retries uint64, _ 
 		if p.ctx.Err() != nil {
 			return retries, fmt.Errorf("publish to %s: %w", l.key.subject, err)
 		}
+		if denied := p.b.denied.of(l.key.subject); denied != nil {
+			err = denied // a refusal comes beside the answer, which never does
+		}
 		if time.Since(warned) > 5*time.Second {
 			warned = time.Now()
 			p.log.Warn("publish will be retried", "subject", l.key.subject, "err", err, "hint", hint(err))
@@ -286,11 +289,17 @@ func (b *Bus) PublishOnce(ctx context.Context, ev market.Event) error {
 	if ae, ok := errors.AsType[*jetstream.APIError](err); ok && ae.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence {
 		return nil
 	}
+	if denied := b.denied.of(subject); denied != nil {
+		return denied
+	}
 	return fmt.Errorf("publish to %s: %w", subject, err)
 }
 
 // hint says what an operator can do about a publish error.
 func hint(err error) string {
+	if _, ok := errors.AsType[*DeniedError](err); ok {
+		return "give the user its rights, or connect as another by nats.user"
+	}
 	if ae, ok := errors.AsType[*jetstream.APIError](err); ok {
 		switch ae.ErrorCode {
 		case 10077: // maximum bytes exceeded

@@ -92,7 +92,11 @@ func (b *Bus) reader(ctx context.Context, stream market.Stream, from scanFrom) (
 	case !from.since.IsZero():
 		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &from.since
 	}
-	cons, err := b.js.OrderedConsumer(ctx, string(stream), cfg)
+	var cons jetstream.Consumer
+	err := b.asking(ctx, func(ctx context.Context) (err error) {
+		cons, err = b.js.OrderedConsumer(ctx, string(stream), cfg)
+		return err
+	}, api+"CONSUMER.CREATE."+string(stream)+".")
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, fmt.Errorf("read stream %s: %w", stream, ErrNoStream)
 	}

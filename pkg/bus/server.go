@@ -1,16 +1,25 @@
 package bus
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
+	"github.com/nats-io/jwt/v2"
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nkeys"
+	"github.com/nats-io/nuid"
+
+	"github.com/hashpivot/hashpivot/pkg/certs"
+	"github.com/hashpivot/hashpivot/pkg/run"
 )
 
 // ServerConfig of the embedded nats-server.
@@ -21,6 +30,16 @@ type ServerConfig struct {
 	DataDir string `koanf:"data_dir"`
 	// Sync is "always" (an acknowledged message is on the disk) or how often to sync, such as "2m" (an operating system's crash may lose that much).
 	Sync string `koanf:"sync"`
+	// TLS, if any, is what clients beyond this process must speak.
+	TLS certs.Server
+	// Users who may connect, by the name of their duty, each with the rights of it; none: everybody who reaches Addr may do everything.
+	Users map[string]Login
+}
+
+// Login is how a user of the embedded server shows who it is: by a password, or by the nkey whose public half this is.
+type Login struct {
+	Password run.Secret `koanf:"password"`
+	NKey     string     `koanf:"nkey"`
 }
 
 // DefaultServerConfig listens on the port of NATS and syncs always.
@@ -39,7 +58,19 @@ func (c ServerConfig) Validate() error {
 			return fmt.Errorf("nats.sync: %q is neither \"always\" nor a duration such as 2m", c.Sync)
 		}
 	}
-	return nil
+	for _, name := range slices.Sorted(maps.Keys(c.Users)) {
+		u := c.Users[name]
+		if _, ok := DutyOf(name); !ok {
+			return fmt.Errorf("nats.users: %.64q is none of the users; hashpivot nats-users lists them", name)
+		}
+		if (u.Password == "") == (u.NKey == "") {
+			return fmt.Errorf("nats.users.%s: give one of password and nkey", name)
+		}
+		if u.NKey != "" && !nkeys.IsValidPublicUserKey(u.NKey) {
+			return fmt.Errorf("nats.users.%s.nkey: is not the public key of a user, which begins with U; its seed, which begins with SU, belongs to the service alone", name)
+		}
+	}
+	return c.TLS.Validate()
 }
 
 func splitAddr(addr string) (string, int, error) {
@@ -58,6 +89,9 @@ func splitAddr(addr string) (string, int, error) {
 type Server struct {
 	ns   *server.Server
 	lock *os.File
+	// user and password are those of connections from this process, where users are told apart.
+	user     string
+	password run.Secret
 }
 
 // ErrDataDir is for a data directory that cannot be used, ErrAddr for an address that cannot be listened on: the operator has to change
@@ -73,6 +107,11 @@ func StartServer(cfg ServerConfig, log *slog.Logger) (*Server, error) {
 		return nil, err
 	}
 	host, port, _ := splitAddr(cfg.Addr)
+	s := &Server{}
+	opts, err := s.options(cfg, log)
+	if err != nil {
+		return nil, fmt.Errorf("start nats-server: %w", err)
+	}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("start nats-server: %w: %w; give a directory that can be written", ErrDataDir, err)
 	}
@@ -92,15 +131,7 @@ func StartServer(cfg ServerConfig, log *slog.Logger) (*Server, error) {
 	} else {
 		port = server.RANDOM_PORT
 	}
-	opts := &server.Options{
-		ServerName: "hashpivot", Host: host, Port: port, JetStream: true, StoreDir: cfg.DataDir, NoSigs: true,
-		JetStreamMaxMemory: 64 << 20, JetStreamMaxStore: 1 << 40, MaxPayload: maxPayload, NoSystemAccount: false,
-	}
-	if cfg.Sync == "always" {
-		opts.SyncAlways = true
-	} else {
-		opts.SyncInterval, _ = time.ParseDuration(cfg.Sync)
-	}
+	opts.Host, opts.Port = host, port
 	ns, err := server.NewServer(opts)
 	if err != nil {
 		_ = lock.Close()
@@ -114,8 +145,50 @@ func StartServer(cfg ServerConfig, log *slog.Logger) (*Server, error) {
 		_ = lock.Close()
 		return nil, fmt.Errorf("start nats-server in %s: not ready within 30 s; see its log lines above", cfg.DataDir)
 	}
-	return &Server{ns: ns, lock: lock}, nil
+	s.ns, s.lock = ns, lock
+	return s, nil
 }
+
+// options are nats-server's but for where it listens.
+func (s *Server) options(cfg ServerConfig, log *slog.Logger) (*server.Options, error) {
+	opts := &server.Options{
+		ServerName: "hashpivot", JetStream: true, StoreDir: cfg.DataDir, NoSigs: true,
+		JetStreamMaxMemory: 64 << 20, JetStreamMaxStore: 1 << 40, MaxPayload: maxPayload, NoSystemAccount: false,
+	}
+	if cfg.Sync == "always" {
+		opts.SyncAlways = true
+	} else {
+		opts.SyncInterval, _ = time.ParseDuration(cfg.Sync)
+	}
+	if cfg.TLS.On() {
+		secure, err := cfg.TLS.Config(log)
+		if err != nil {
+			return nil, err
+		}
+		opts.TLS, opts.TLSConfig, opts.TLSTimeout = true, secure, tlsTimeout.Seconds()
+		opts.TLSVerify = secure.ClientAuth == tls.RequireAndVerifyClientCert
+	}
+	if len(cfg.Users) == 0 {
+		return opts, nil
+	}
+	s.user, s.password = "hashpivot", run.Secret(nuid.Next()+nuid.Next())
+	opts.Users = []*server.User{{
+		Username: s.user, Password: s.password.Reveal(), AllowedConnectionTypes: map[string]struct{}{jwt.ConnectionTypeInProcess: {}},
+	}}
+	for _, name := range slices.Sorted(maps.Keys(cfg.Users)) {
+		duty, _ := DutyOf(name)
+		may, login := duty.Rights().permissions(), cfg.Users[name]
+		if login.NKey != "" {
+			opts.Nkeys = append(opts.Nkeys, &server.NkeyUser{Nkey: login.NKey, Permissions: may})
+		} else {
+			opts.Users = append(opts.Users, &server.User{Username: name, Password: login.Password.Reveal(), Permissions: may})
+		}
+	}
+	return opts, nil
+}
+
+// tlsTimeout is for how long a client may take to shake hands.
+const tlsTimeout = 5 * time.Second
 
 // URL is where clients connect.
 func (s *Server) URL() string { return s.ns.ClientURL() }

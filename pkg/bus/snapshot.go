@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/nats-io/jsm.go"
-	"github.com/nats-io/jsm.go/api"
+	jsapi "github.com/nats-io/jsm.go/api"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/hashpivot/hashpivot/pkg/market"
@@ -37,7 +37,7 @@ func (b *Bus) Snapshot(ctx context.Context, stream market.Stream, dir string) (I
 		return bad(err)
 	}
 	var meta struct {
-		State api.StreamState `json:"state"`
+		State jsapi.StreamState `json:"state"`
 	}
 	text, err := os.ReadFile(filepath.Join(dir, jsm.SnapshotMetaFile))
 	if err == nil {
@@ -62,7 +62,7 @@ func (b *Bus) RestoreSnapshot(ctx context.Context, stream market.Stream, created
 	bad := func(err error) (Info, error) {
 		return Info{}, fmt.Errorf("restore stream %s of %s: %w", stream, dir, err)
 	}
-	var req api.JSApiStreamRestoreRequest
+	var req jsapi.JSApiStreamRestoreRequest
 	text, err := os.ReadFile(filepath.Join(dir, jsm.SnapshotMetaFile))
 	if err == nil {
 		err = json.Unmarshal(text, &req)

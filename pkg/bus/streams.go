@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -38,9 +41,13 @@ var declared = []declaration{
 // resolve: see Publisher.
 const duplicateWindow = 2 * time.Minute
 
-// Ensure creates the streams, or updates those whose declaration changed. It is idempotent.
-func (b *Bus) Ensure(ctx context.Context) error {
+// Ensure looks whether the streams, none given: all, and the buckets are there as they are declared, creates those that are not and updates those that differ. It is
+// idempotent, and asks for no right to declare where there is nothing to.
+func (b *Bus) Ensure(ctx context.Context, streams ...market.Stream) error {
 	for _, d := range declared {
+		if len(streams) > 0 && !slices.Contains(streams, d.stream) {
+			continue
+		}
 		cfg := jetstream.StreamConfig{
 			Name: string(d.stream), Subjects: d.subjects, Description: "hashpivot " + string(d.stream),
 			Retention: jetstream.LimitsPolicy, Storage: jetstream.FileStorage, Replicas: b.cfg.Replicas,
@@ -57,45 +64,86 @@ func (b *Bus) Ensure(ctx context.Context) error {
 			return fmt.Errorf("declare stream %s: %w (if it is storage that is short: nats.max_bytes is for each of %d streams)", d.stream, err, len(declared))
 		}
 	}
-	if _, err := b.bucket(ctx); err != nil {
+	if err := b.ensureBucket(ctx, b.recordsBucket()); err != nil {
 		return err
 	}
-	return nil
+	if len(streams) > 0 {
+		return nil
+	}
+	return b.ensureBucket(ctx, b.onceBucket())
 }
 
-// declare creates or updates one stream. That one is to be cut into shards is written down before.
+// declare creates or updates one stream, unless it is there as it should be. That one is to be cut into shards is written down before.
 func (b *Bus) declare(ctx context.Context, d declaration, cfg jetstream.StreamConfig) error {
-	s, err := b.js.Stream(ctx, string(d.stream))
-	missing := errors.Is(err, jetstream.ErrStreamNotFound)
-	if err != nil && !missing {
-		return err
-	}
-	if !missing {
-		cfg.Metadata = restored(s.CachedInfo())
-	}
 	shards := b.cfg.Shards[d.stream]
-	if shards <= 1 {
-		_, err := b.js.CreateOrUpdateStream(ctx, cfg)
+	cfg.SubjectTransform = d.transform(shards)
+	s, err := b.stream(ctx, string(d.stream))
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return b.declareAs(ctx, cfg, "it is not there")
+	case err != nil:
 		return err
 	}
-	whole := cfg
-	cfg.SubjectTransform = d.transform(shards)
-	switch {
-	case missing: // cut from its beginning
-	case shardsOf(s.CachedInfo().Config.SubjectTransform) != shards:
+	is := s.CachedInfo().Config
+	cfg.Metadata = restored(s.CachedInfo())
+	if cfg.SubjectTransform != nil && shardsOf(is.SubjectTransform) != shards {
 		info, err := b.Info(ctx, d.stream)
 		if err != nil {
 			return err
 		}
 		if err := b.noteCut(ctx, info, shards); errors.Is(err, errOtherLife) {
 			b.log.Warn("the stream is not cut before a lander has taken it over; it will be at the next start", "stream", d.stream, "err", err)
-			cfg = whole
+			cfg.SubjectTransform = nil
 		} else if err != nil {
 			return err
 		}
 	}
-	_, err = b.js.CreateOrUpdateStream(ctx, cfg)
+	if what := differs(is, cfg); what != "" {
+		return b.declareAs(ctx, cfg, "it is declared otherwise: "+what)
+	}
+	return nil
+}
+
+// stream asks for a stream.
+func (b *Bus) stream(ctx context.Context, name string) (s jetstream.Stream, _ error) {
+	err := b.asking(ctx, func(ctx context.Context) (err error) {
+		s, err = b.js.Stream(ctx, name)
+		return err
+	}, api+"STREAM.INFO."+name)
+	return s, err
+}
+
+// declareAs creates or updates a stream; why is told where we may not.
+func (b *Bus) declareAs(ctx context.Context, cfg jetstream.StreamConfig, why string) error {
+	err := b.asking(ctx, func(ctx context.Context) error {
+		_, err := b.js.CreateOrUpdateStream(ctx, cfg)
+		return err
+	}, api+"STREAM.CREATE."+cfg.Name, api+"STREAM.UPDATE."+cfg.Name)
+	if _, ok := errors.AsType[*DeniedError](err); ok {
+		return fmt.Errorf("%s, and we may not declare it: run hashpivot migrate as a user that may, with the same nats.replicas, max_bytes, max_age and shards: %w", why, err)
+	}
 	return err
+}
+
+// differs names what a stream has otherwise than it is declared; empty: nothing.
+func differs(is, want jetstream.StreamConfig) string {
+	var out []string
+	differ := func(setting string, is, want any) {
+		if !reflect.DeepEqual(is, want) {
+			out = append(out, fmt.Sprintf("%s is %v, not %v", setting, is, want))
+		}
+	}
+	differ("subjects", is.Subjects, want.Subjects)
+	differ("retention", is.Retention, want.Retention)
+	differ("storage", is.Storage, want.Storage)
+	differ("replicas", is.Replicas, want.Replicas)
+	differ("discard", is.Discard, want.Discard)
+	differ("max_bytes", is.MaxBytes, want.MaxBytes)
+	differ("max_age", is.MaxAge, want.MaxAge)
+	differ("duplicate_window", is.Duplicates, want.Duplicates)
+	differ("allow_direct", is.AllowDirect, want.AllowDirect)
+	differ("shards", shardsOf(is.SubjectTransform), shardsOf(want.SubjectTransform))
+	return strings.Join(out, ", ")
 }
 
 // Info is the state of a stream.
@@ -137,7 +185,7 @@ var ErrNoStream = errors.New("stream does not exist")
 
 // Info asks for the state of a stream.
 func (b *Bus) Info(ctx context.Context, stream market.Stream) (Info, error) {
-	s, err := b.js.Stream(ctx, string(stream))
+	s, err := b.stream(ctx, string(stream))
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return Info{}, fmt.Errorf("ask for stream %s: %w", stream, ErrNoStream)
 	}

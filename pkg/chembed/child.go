@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hashpivot/hashpivot/pkg/certs"
 	"github.com/hashpivot/hashpivot/pkg/chembed/internal/access"
 	"github.com/hashpivot/hashpivot/pkg/chembed/internal/engine"
 	"github.com/hashpivot/hashpivot/pkg/chembed/internal/httpserver"
@@ -105,12 +106,10 @@ func runChild() int {
 	if err != nil {
 		return fatal(fatalOther, err)
 	}
-	secret, err := cfg.tlsConfig()
-	if err != nil {
-		return fatal(fatalOther, err)
-	}
 	tcp := tcpserver.New(tcpserver.Config{Engine: eng, Access: users, MaxConnections: cfg.MaxConnections, Logger: log})
 	http := httpserver.New(httpserver.Config{Engine: eng, Access: users, MaxConnections: cfg.MaxConnections, Logger: log})
+	// The parent has checked it. An engine that comes up again must not stay away for a certificate that has ended meanwhile.
+	secret := cfg.certificate().Later(log)
 	var wg sync.WaitGroup
 	var listeners []net.Listener
 	for i, kind := range cfg.Listeners {
@@ -171,16 +170,9 @@ func serverArgs(settings map[string]string) []string {
 	return out
 }
 
-// tlsConfig is that of the sockets with TLS; nil where there are none.
-func (c *childConfig) tlsConfig() (*tls.Config, error) {
-	if len(c.CertPEM) == 0 {
-		return nil, nil
-	}
-	cert, err := tls.X509KeyPair(c.CertPEM, c.KeyPEM)
-	if err != nil {
-		return nil, fmt.Errorf("read the certificate and its key: %w", err)
-	}
-	return &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, nil
+// certificate of the sockets with TLS.
+func (c *childConfig) certificate() certs.Server {
+	return certs.Server{Section: "clickhouse.server", CertFile: c.CertFile, KeyFile: c.KeyFile, ClientCAFile: c.ClientCAFile}
 }
 
 // socket takes over a listening socket of the parent's.

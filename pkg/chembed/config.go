@@ -26,9 +26,11 @@ type Config struct {
 	DataDir string
 	// NativeAddr and HTTPAddr are host:port to listen on; port 0 takes any free one.
 	NativeAddr, HTTPAddr string
-	// NativeTLSAddr and HTTPSAddr listen with TLS beside them, where they are set; TLSCertFile and TLSKeyFile are the certificate, in PEM.
+	// NativeTLSAddr and HTTPSAddr listen with TLS beside them, where they are set; TLSCertFile and TLSKeyFile are the certificate, in PEM, which may be renewed
+	// while the server runs. With TLSClientCAFile clients must show a certificate that one of its authorities has signed.
 	NativeTLSAddr, HTTPSAddr string
 	TLSCertFile, TLSKeyFile  string
+	TLSClientCAFile          string
 	// LibraryPath is libchdb.so. Empty: $HASHPIVOT_LIBCHDB, then
 	// .cache/libchdb/<version>/libchdb.so in the working directory and above it,
 	// then the same beside the executable and above it.

@@ -17,7 +17,7 @@ const (
 // childEnv marks the child's environment; its value is this protocol's version.
 const (
 	childEnv     = "HASHPIVOT_CHEMBED_ENGINE"
-	childVersion = "2"
+	childVersion = "3"
 )
 
 // listenerKind is what a listening socket speaks.
@@ -40,7 +40,8 @@ type childConfig struct {
 	Settings             map[string]string
 	Users                []access.Config
 	Listeners            []listenerKind // of the sockets from fdSockets on
-	CertPEM, KeyPEM      []byte         `json:",omitempty"` // of the sockets with TLS
+	CertFile, KeyFile    string         `json:",omitempty"` // of the sockets with TLS
+	ClientCAFile         string         `json:",omitempty"`
 	MaxConnections       int
 	MaxConcurrentQueries int
 	QueueWait, Drain     time.Duration

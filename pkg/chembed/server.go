@@ -153,20 +153,23 @@ func (s *Server) closeListeners() {
 	}
 }
 
-// readCertificate reads the certificate of the sockets with TLS, and checks it.
+// readCertificate checks the certificate of the sockets with TLS, and names its files to the engine's process, which serves it.
 func (s *Server) readCertificate() error {
 	for _, f := range []struct {
 		name string
-		into *[]byte
-	}{{s.cfg.TLSCertFile, &s.child.CertPEM}, {s.cfg.TLSKeyFile, &s.child.KeyPEM}} {
-		b, err := os.ReadFile(f.name)
-		if err != nil {
-			return fmt.Errorf("%w: read certificate: %w", ErrConfig, err)
+		into *string
+	}{{s.cfg.TLSCertFile, &s.child.CertFile}, {s.cfg.TLSKeyFile, &s.child.KeyFile}, {s.cfg.TLSClientCAFile, &s.child.ClientCAFile}} {
+		if f.name == "" {
+			continue
 		}
-		*f.into = b
+		abs, err := filepath.Abs(f.name)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrConfig, err)
+		}
+		*f.into = abs
 	}
-	if _, err := s.child.tlsConfig(); err != nil {
-		return fmt.Errorf("%w: %s and %s: %w", ErrConfig, s.cfg.TLSCertFile, s.cfg.TLSKeyFile, err)
+	if _, err := s.child.certificate().Config(s.log); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ type standIn struct {
 
 func (s *Server) standIn() *standIn {
 	st := &standIn{lns: s.listeners, slot: make(chan struct{}, standInMax)}
-	secret, _ := s.child.tlsConfig() // checked at start
+	secret := s.child.certificate().Later(s.log)
 	for _, ln := range st.lns {
 		answer := answerNative
 		if ln.kind.http() {

@@ -3,16 +3,8 @@ package chembed_test
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"io"
-	"math/big"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -21,54 +13,30 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 
+	"github.com/hashpivot/hashpivot/pkg/certs/certstest"
 	"github.com/hashpivot/hashpivot/pkg/chembed"
 	"github.com/hashpivot/hashpivot/pkg/chembed/chembedtest"
 )
 
-// certificate writes a certificate for 127.0.0.1 and returns its files and who trusts it.
-func certificate(t testing.TB) (certFile, keyFile string, pool *x509.CertPool) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	certFile, keyFile = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	if err := os.WriteFile(certFile, certPEM, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	pool = x509.NewCertPool()
-	pool.AppendCertsFromPEM(certPEM)
-	return certFile, keyFile, pool
-}
-
-// Both protocols with TLS, beside those without; and an error in it while the engine is away.
+// Both protocols with TLS, beside those without; clients must show a certificate; a renewed one of the server's counts at once; and there is an error in TLS while the
+// engine is away.
 func TestTLS(t *testing.T) {
-	certFile, keyFile, pool := certificate(t)
+	a := certstest.New(t)
+	certFile, keyFile := a.Issue(certstest.Order{Name: "server"})
+	clientCert, clientKey := a.Issue(certstest.Order{})
 	var dir string
 	srv := chembedtest.Start(t, func(c *chembed.Config) {
 		dir = c.DataDir
 		c.NativeTLSAddr, c.HTTPSAddr, c.TLSCertFile, c.TLSKeyFile = "127.0.0.1:0", "127.0.0.1:0", certFile, keyFile
+		c.TLSClientCAFile = a.File
 		c.RestartMin, c.RestartMax = time.Minute, time.Minute
 	})
 	ctx := context.Background()
-	secret := &tls.Config{RootCAs: pool}
+	pair, err := tls.LoadX509KeyPair(clientCert, clientKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret := &tls.Config{RootCAs: a.Pool(), Certificates: []tls.Certificate{pair}}
 	conn := open(t, srv, func(o *clickhouse.Options) { o.Addr, o.TLS = []string{srv.NativeTLSAddr()}, secret })
 	if n := count(t, conn, "numbers(7)"); n != 7 {
 		t.Errorf("%d rows", n)
@@ -91,6 +59,22 @@ func TestTLS(t *testing.T) {
 	if err := open(t, srv, func(o *clickhouse.Options) { o.Addr = []string{srv.NativeTLSAddr()} }).Ping(ctx); err == nil {
 		t.Error("the port with TLS took a client without")
 	}
+	if err := open(t, srv, func(o *clickhouse.Options) {
+		o.Addr, o.TLS = []string{srv.NativeTLSAddr()}, &tls.Config{RootCAs: a.Pool()}
+	}).Ping(ctx); err == nil {
+		t.Error("the port with TLS took a client without a certificate")
+	}
+	served := func() string {
+		conn, err := tls.Dial("tcp", srv.NativeTLSAddr(), secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		return conn.ConnectionState().PeerCertificates[0].SerialNumber.String()
+	}
+	before := served()
+	a.Issue(certstest.Order{Name: "server"})
+	eventually(t, "the renewed certificate", func() bool { return served() != before })
 	tr.CloseIdleConnections()
 	killEngine(t, srv)
 	eventually(t, "an answer in the engine's place", func() bool {

@@ -2,9 +2,11 @@ package run
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync"
@@ -12,6 +14,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/hashpivot/hashpivot/pkg/certs"
 )
 
 // Health gathers named checks.
@@ -54,11 +58,39 @@ type Admin struct {
 	done chan struct{}
 }
 
-// StartAdmin listens on addr.
-func StartAdmin(addr string, reg prometheus.Gatherer, h *Health) (*Admin, error) {
-	l, err := net.Listen("tcp", addr)
+// AdminConfig of the listener for operators.
+type AdminConfig struct {
+	// Addr of /metrics, /livez and /readyz.
+	Addr string `koanf:"addr"`
+	// TLSCert and TLSKey, PEM files, make it HTTPS; TLSClientCA, if any, lets in only who shows a certificate that one of its authorities has signed. They are read
+	// again when they change.
+	TLSCert     string `koanf:"tls_cert"`
+	TLSKey      string `koanf:"tls_key"`
+	TLSClientCA string `koanf:"tls_client_ca"`
+}
+
+func (c AdminConfig) secure() certs.Server {
+	return certs.Server{Section: "admin", CertFile: c.TLSCert, KeyFile: c.TLSKey, ClientCAFile: c.TLSClientCA}
+}
+
+// Validate names the key that is wrong.
+func (c AdminConfig) Validate() error { return c.secure().Validate() }
+
+// StartAdmin listens.
+func StartAdmin(cfg AdminConfig, reg prometheus.Gatherer, h *Health, log *slog.Logger) (*Admin, error) {
+	var secret *tls.Config
+	if s := cfg.secure(); s.On() {
+		var err error
+		if secret, err = s.Config(log); err != nil {
+			return nil, Usage(err)
+		}
+	}
+	l, err := net.Listen("tcp", cfg.Addr)
 	if err != nil {
 		return nil, Usage(fmt.Errorf("admin.addr: %w; free it, or choose another (port 0: any free one)", err))
+	}
+	if secret != nil {
+		l = tls.NewListener(l, secret)
 	}
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
@@ -73,12 +105,37 @@ func StartAdmin(addr string, reg prometheus.Gatherer, h *Health) (*Admin, error)
 		}
 		_ = json.NewEncoder(w).Encode(report)
 	})
-	a := &Admin{l: l, srv: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}, done: make(chan struct{})}
+	a := &Admin{l: l, srv: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug)}, done: make(chan struct{})}
 	go func() {
 		defer close(a.done)
 		_ = a.srv.Serve(l)
 	}()
 	return a, nil
+}
+
+// Client asks a listener of this configuration on this machine, and takes no other certificate than its own. The URL is that of /readyz.
+func (c AdminConfig) Client() (client *http.Client, url string, _ error) {
+	host, port, err := net.SplitHostPort(c.Addr)
+	if err != nil {
+		return nil, "", Usage(fmt.Errorf("admin.addr: %w", err))
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	if !c.secure().On() {
+		return http.DefaultClient, "http://" + net.JoinHostPort(host, port) + "/readyz", nil
+	}
+	names, err := certs.Names(c.TLSCert)
+	if err != nil {
+		return nil, "", Usage(err)
+	}
+	// It must be the very certificate, so the name in it need not be this machine's.
+	own := certs.Client{Section: "admin", CAFile: c.TLSCert, CertFile: c.TLSCert, KeyFile: c.TLSKey}
+	secret, err := own.Config(append(names, host)[0])
+	if err != nil {
+		return nil, "", Usage(err)
+	}
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: secret}}, "https://" + net.JoinHostPort(host, port) + "/readyz", nil
 }
 
 // Addr is where it listens.

@@ -45,13 +45,13 @@ type Source struct {
 }
 
 // Load fills into, a pointer to a struct with koanf tags that holds the defaults. An unknown key is a UsageError that names it and the
-// nearest known one.
+// nearest known one. Behind the key of each secret _file makes one that names a file with it.
 func Load(into any, src Source) error {
 	k := koanf.New(".")
 	if err := k.Load(values(into), nil); err != nil {
 		return fmt.Errorf("read default configuration: %w", err)
 	}
-	known := k.Keys()
+	known := append(k.Keys(), secretFileKeys(into, k.Raw())...)
 	set := func(layer *koanf.Koanf, where string) error {
 		for _, key := range layer.Keys() {
 			if !isKnown(known, key) {
@@ -90,11 +90,19 @@ func Load(into any, src Source) error {
 	for _, kv := range src.Set {
 		key, value, ok := strings.Cut(kv, "=")
 		if !ok {
-			return Usage(fmt.Errorf("--set %s: is not key=value", kv))
+			return Usage(errors.New("--set: is not key=value (it is not repeated here, it may be a secret)"))
 		}
 		if err := assign(k, known, key, value, "--set"); err != nil {
 			return err
 		}
+	}
+	all := k.Raw()
+	if err := readSecrets(into, all); err != nil {
+		return err
+	}
+	k = koanf.New(".")
+	if err := k.Load(raw(all), nil); err != nil {
+		return fmt.Errorf("read configuration: %w", err)
 	}
 	err := k.UnmarshalWithConf("", into, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
 		Result: into, TagName: "koanf", WeaklyTypedInput: true, ErrorUnused: false, ZeroFields: true,

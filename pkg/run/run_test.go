@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"github.com/hashpivot/hashpivot/pkg/certs/certstest"
 	"github.com/hashpivot/hashpivot/pkg/run"
 )
 
@@ -112,7 +113,7 @@ func TestSecretsNeverPrint(t *testing.T) {
 
 func TestAdmin(t *testing.T) {
 	h := &run.Health{}
-	a, err := run.StartAdmin("127.0.0.1:0", prometheus.NewRegistry(), h)
+	a, err := run.StartAdmin(run.AdminConfig{Addr: "127.0.0.1:0"}, prometheus.NewRegistry(), h, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,10 +141,59 @@ func TestAdmin(t *testing.T) {
 	if code, _ := get("/metrics"); code != 200 {
 		t.Error(code)
 	}
-	if _, err := run.StartAdmin(a.Addr(), prometheus.NewRegistry(), h); err == nil {
+	if _, err := run.StartAdmin(run.AdminConfig{Addr: a.Addr()}, prometheus.NewRegistry(), h, slog.New(slog.DiscardHandler)); err == nil {
 		t.Error("listened twice")
 	}
 	if err := a.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestAdminWithTLS: with a certificate, and for clients with one only.
+func TestAdminWithTLS(t *testing.T) {
+	authority, stranger := certstest.New(t), certstest.New(t)
+	cert, key := authority.Issue(certstest.Order{Names: []string{"lander.example.com"}})
+	cfg := run.AdminConfig{Addr: "127.0.0.1:0", TLSCert: cert, TLSKey: key, TLSClientCA: authority.File}
+	a, err := run.StartAdmin(cfg, prometheus.NewRegistry(), &run.Health{}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = a.Close() }()
+	cfg.Addr = a.Addr()
+	ask := func(cfg run.AdminConfig) error {
+		client, url, err := cfg.Client()
+		if err != nil {
+			return err
+		}
+		defer client.CloseIdleConnections()
+		resp, err := client.Get(url)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK || resp.TLS == nil {
+			return fmt.Errorf("answer %d, TLS %v", resp.StatusCode, resp.TLS)
+		}
+		return nil
+	}
+	if err := ask(cfg); err != nil {
+		t.Error(err)
+	}
+	other := cfg
+	other.TLSCert, other.TLSKey = stranger.Issue(certstest.Order{})
+	if ask(other) == nil {
+		t.Error("another certificate than the listener's was taken")
+	}
+	plain := cfg
+	plain.TLSCert, plain.TLSKey, plain.TLSClientCA = "", "", ""
+	if ask(plain) == nil {
+		t.Error("asked in the clear, and was answered")
+	}
+	for _, bad := range []run.AdminConfig{{Addr: "127.0.0.1:0", TLSCert: cert, TLSKey: authority.File}, {Addr: "127.0.0.1:0", TLSCert: cert + "x", TLSKey: key}} {
+		if _, err := run.StartAdmin(bad, prometheus.NewRegistry(), &run.Health{}, slog.New(slog.DiscardHandler)); err == nil {
+			t.Error("started with a certificate that is none")
+		} else if _, ok := errors.AsType[*run.UsageError](err); !ok {
+			t.Errorf("%v is not the operator's to mend", err)
+		}
 	}
 }

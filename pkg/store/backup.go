@@ -48,11 +48,7 @@ func (s *Store) Restore(ctx context.Context, destination string) error {
 
 // apart does something over a connection outside the store's database, which need not exist.
 func (s *Store) apart(_ context.Context, do func(driver.Conn) error) error {
-	opts, err := s.cfg.options("default")
-	if err != nil {
-		return err
-	}
-	conn, err := clickhouse.Open(opts)
+	conn, err := clickhouse.Open(s.cfg.options("default"))
 	if err != nil {
 		return err
 	}

@@ -2,14 +2,12 @@ package store
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/ClickHouse/ch-go"
 	chproto "github.com/ClickHouse/ch-go/proto"
@@ -140,10 +138,6 @@ type client struct {
 
 // dial opens a connection to the first address that answers.
 func (s *Store) dial(ctx context.Context) (*client, error) {
-	o, err := s.cfg.options(s.cfg.Database)
-	if err != nil {
-		return nil, err
-	}
 	opt := ch.Options{
 		Database: s.cfg.Database, User: s.cfg.User, Password: s.cfg.Password.Reveal(), ClientName: "hashpivot",
 		HandshakeTimeout: s.cfg.ReadTimeout, ReadTimeout: s.cfg.ReadTimeout, ProtocolVersion: fullBlocks, Compression: ch.CompressionDisabled,
@@ -159,7 +153,7 @@ func (s *Store) dial(ctx context.Context) (*client, error) {
 	}
 	var failed []error
 	for _, addr := range s.cfg.Addr {
-		c, err := connect(ctx, addr, s.cfg.DialTimeout, o.TLS, opt)
+		c, err := s.connect(ctx, addr, opt)
 		if err == nil {
 			return c, nil
 		}
@@ -168,19 +162,14 @@ func (s *Store) dial(ctx context.Context) (*client, error) {
 	return nil, errors.Join(failed...)
 }
 
-func connect(ctx context.Context, addr string, timeout time.Duration, secure *tls.Config, opt ch.Options) (*client, error) {
-	dialer := &net.Dialer{Timeout: timeout}
-	dial := dialer.DialContext
-	if secure != nil {
-		host, _, err := net.SplitHostPort(addr)
-		if err != nil {
-			return nil, err
-		}
-		secure = secure.Clone()
-		secure.ServerName = host
-		dial = (&tls.Dialer{NetDialer: dialer, Config: secure}).DialContext
+func (s *Store) connect(ctx context.Context, addr string, opt ch.Options) (*client, error) {
+	dial := func() (net.Conn, error) {
+		return (&net.Dialer{Timeout: s.cfg.DialTimeout}).DialContext(ctx, "tcp", addr)
 	}
-	socket, err := dial(ctx, "tcp", addr)
+	if s.cfg.TLS {
+		dial = func() (net.Conn, error) { return s.cfg.secure().Dial(ctx, addr, s.cfg.DialTimeout) }
+	}
+	socket, err := dial()
 	if err != nil {
 		return nil, err
 	}

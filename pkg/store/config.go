@@ -1,16 +1,17 @@
 package store
 
 import (
-	"crypto/tls"
-	"crypto/x509"
+	"context"
+	"errors"
 	"fmt"
 	"net"
-	"os"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 
+	"github.com/hashpivot/hashpivot/pkg/certs"
 	"github.com/hashpivot/hashpivot/pkg/run"
 )
 
@@ -29,9 +30,12 @@ type Config struct {
 	Database string     `koanf:"database"`
 	User     string     `koanf:"user"`
 	Password run.Secret `koanf:"password"`
-	// TLS speaks the secure native protocol (port 9440); CAFile adds to the system's certificate authorities.
-	TLS    bool   `koanf:"tls"`
-	CAFile string `koanf:"ca_file"`
+	// TLS speaks the secure native protocol (port 9440). CAFile holds the authorities that are trusted; empty: the system's. CertFile and KeyFile are our own
+	// certificate, for servers that ask for one. All are read anew for each connection.
+	TLS      bool   `koanf:"tls"`
+	CAFile   string `koanf:"ca_file"`
+	CertFile string `koanf:"cert_file"`
+	KeyFile  string `koanf:"key_file"`
 	// Compression of blocks on the wire: none, lz4 or zstd.
 	Compression string `koanf:"compression"`
 
@@ -81,9 +85,12 @@ func (c Config) Validate() error {
 	default:
 		return fmt.Errorf("compression: %q is none of none, lz4, zstd", c.Compression)
 	}
+	if err := c.secure().Validate(); err != nil {
+		return errors.New(strings.TrimPrefix(err.Error(), section+"."))
+	}
 	switch {
-	case c.CAFile != "" && !c.TLS:
-		return fmt.Errorf("ca_file: is set but tls is off; set tls: true")
+	case c.secure().Given() && !c.TLS:
+		return fmt.Errorf("ca_file, cert_file: are set but tls is off; set tls: true")
 	case c.DialTimeout <= 0:
 		return fmt.Errorf("dial_timeout: %s is not above 0", c.DialTimeout)
 	case c.ReadTimeout <= 0:
@@ -96,8 +103,25 @@ func (c Config) Validate() error {
 	return nil
 }
 
+// section of the configuration that is ours, for errors.
+const section = "clickhouse"
+
+// secure is how we speak TLS.
+func (c Config) secure() certs.Client {
+	return certs.Client{Section: section, CAFile: c.CAFile, CertFile: c.CertFile, KeyFile: c.KeyFile}
+}
+
+// checkFiles reads the files once, so that what is wrong with them is said at the start.
+func (c Config) checkFiles() error {
+	if !c.TLS {
+		return nil
+	}
+	_, err := c.secure().Config("")
+	return err
+}
+
 // options makes clickhouse-go's options for a session in database.
-func (c Config) options(database string) (*clickhouse.Options, error) {
+func (c Config) options(database string) *clickhouse.Options {
 	o := &clickhouse.Options{
 		Addr:             c.Addr,
 		Auth:             clickhouse.Auth{Database: database, Username: c.User, Password: c.Password.Reveal()},
@@ -121,21 +145,10 @@ func (c Config) options(database string) (*clickhouse.Options, error) {
 		o.Compression = &clickhouse.Compression{Method: clickhouse.CompressionZSTD, Level: 1}
 	}
 	if c.TLS {
-		o.TLS = &tls.Config{MinVersion: tls.VersionTLS12}
-		if c.CAFile != "" {
-			pem, err := os.ReadFile(c.CAFile)
-			if err != nil {
-				return nil, fmt.Errorf("ca_file: read certificate authorities: %w", err)
-			}
-			pool, err := x509.SystemCertPool()
-			if err != nil {
-				return nil, fmt.Errorf("read the system's certificate authorities: %w", err)
-			}
-			if !pool.AppendCertsFromPEM(pem) {
-				return nil, fmt.Errorf("ca_file: %s has no PEM certificate", c.CAFile)
-			}
-			o.TLS.RootCAs = pool
+		// The certificate is of a host, and may be renewed: so each connection is made by its own configuration.
+		o.DialContext = func(ctx context.Context, addr string) (net.Conn, error) {
+			return c.secure().Dial(ctx, addr, c.DialTimeout)
 		}
 	}
-	return o, nil
+	return o
 }

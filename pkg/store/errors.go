@@ -38,6 +38,12 @@ func IsSchema(err error) bool {
 	return ok && needsOperator(code)
 }
 
+// IsDenied reports whether err says that the user may not do that.
+func IsDenied(err error) bool {
+	code, ok := Code(err)
+	return ok && (code == codeAccessDenied || code == codeReadonly)
+}
+
 // IsFull reports whether err says that the server has no room on its disk.
 func IsFull(err error) bool {
 	code, ok := Code(err)

@@ -5,7 +5,9 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"slices"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/pressly/goose/v3"
@@ -15,23 +17,62 @@ import (
 
 // Migrate creates the database if it is absent and brings its tables to this version's schema. Run again it does nothing. Every
 // migration is one idempotent statement, so that one which was interrupted, or which two programs run at once, is simply run again.
+//
+// Who may not change the schema may call it where there is nothing to change.
 func (s *Store) Migrate(ctx context.Context) error {
-	if err := s.createDatabase(ctx); err != nil {
-		return err
-	}
 	if err := s.notNewer(ctx); err != nil {
 		return fmt.Errorf("migrate %s: %w", s.cfg.Database, err)
 	}
+	if current, err := s.Current(ctx); current || err != nil {
+		return err
+	}
+	if err := s.createDatabase(ctx); err != nil {
+		return s.mayNot(err)
+	}
+	return s.mayNot(s.migrateUp(ctx))
+}
+
+// Current reports whether every migration of this version has been applied. It changes nothing.
+func (s *Store) Current(ctx context.Context) (bool, error) {
+	var applied []int64
+	err := s.conn.QueryRow(ctx, "SELECT groupUniqArray(version_id) FROM "+s.cfg.Database+"."+goose.DefaultTablename+" WHERE is_applied = 1").Scan(&applied)
+	if code, ok := Code(err); ok && (code == codeUnknownTable || code == codeUnknownDatabase) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read the schema's version of %s: %w", s.cfg.Database, err)
+	}
+	files, err := fs.Glob(schema.Migrations, "*.sql")
+	if err != nil {
+		return false, fmt.Errorf("read migrations: %w", err)
+	}
+	for _, f := range files {
+		version, err := goose.NumericComponent(f)
+		if err != nil {
+			return false, fmt.Errorf("read migrations: %w", err)
+		}
+		if !slices.Contains(applied, version) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// mayNot says what to do where the server does not let our user change the schema.
+func (s *Store) mayNot(err error) error {
+	if IsDenied(err) {
+		return fmt.Errorf("%w; user %s may not change the schema: run hashpivot migrate with clickhouse.user and .password of one that may", err, s.cfg.User)
+	}
+	return err
+}
+
+func (s *Store) migrateUp(ctx context.Context) error {
 	return s.migrate(ctx, func(p *goose.Provider) ([]*goose.MigrationResult, error) { return p.Up(ctx) })
 }
 
 // createDatabase speaks to the server's own database: a session in one that does not exist is refused.
 func (s *Store) createDatabase(ctx context.Context) error {
-	opts, err := s.cfg.options("default")
-	if err != nil {
-		return fmt.Errorf("create database %s: %w", s.cfg.Database, err)
-	}
-	conn, err := clickhouse.Open(opts)
+	conn, err := clickhouse.Open(s.cfg.options("default"))
 	if err != nil {
 		return fmt.Errorf("create database %s: %w", s.cfg.Database, err)
 	}
@@ -43,11 +84,7 @@ func (s *Store) createDatabase(ctx context.Context) error {
 }
 
 func (s *Store) migrate(ctx context.Context, up func(*goose.Provider) ([]*goose.MigrationResult, error)) error {
-	opts, err := s.cfg.options(s.cfg.Database)
-	if err != nil {
-		return fmt.Errorf("migrate %s: %w", s.cfg.Database, err)
-	}
-	db := clickhouse.OpenDB(opts)
+	db := clickhouse.OpenDB(s.cfg.options(s.cfg.Database))
 	defer func() { _ = db.Close() }()
 	p, err := newProvider(db, s.log)
 	if err != nil {

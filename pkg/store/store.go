@@ -25,11 +25,10 @@ func Open(_ context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	opts, err := cfg.options(cfg.Database)
-	if err != nil {
+	if err := cfg.checkFiles(); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	conn, err := clickhouse.Open(opts)
+	conn, err := clickhouse.Open(cfg.options(cfg.Database))
 	if err != nil {
 		return nil, fmt.Errorf("open store at %v: %w", cfg.Addr, err)
 	}

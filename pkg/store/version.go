@@ -36,6 +36,8 @@ func (s *Store) Schema(ctx context.Context) (is, ours int64, _ error) {
 const (
 	codeUnknownTable    = 60
 	codeUnknownDatabase = 81
+	codeReadonly        = 164
+	codeAccessDenied    = 497
 )
 
 // newest is the number of the last migration.

@@ -5,6 +5,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/hashpivot/hashpivot/pkg/certs"
 	"github.com/hashpivot/hashpivot/services/gateway/auth"
 	"github.com/hashpivot/hashpivot/services/gateway/limit"
 )
@@ -14,6 +15,11 @@ type Config struct {
 	Enabled bool `koanf:"enabled"`
 	// Addr of the page, the websocket and the HTTP endpoints.
 	Addr string `koanf:"addr"`
+	// TLSCert and TLSKey, PEM files, make all of it HTTPS and wss; TLSClientCA, if any, lets in only who shows a certificate that one of its authorities has
+	// signed. They are read again when they change.
+	TLSCert     string `koanf:"tls_cert"`
+	TLSKey      string `koanf:"tls_key"`
+	TLSClientCA string `koanf:"tls_client_ca"`
 	// Queue bounds what waits for one client in one subscription, bytes. Beyond it the client is put forward to the present.
 	Queue int `koanf:"queue"`
 	// Recent bounds the newest messages of each stream that are held for those who join, bytes.
@@ -40,6 +46,11 @@ func DefaultConfig() Config {
 	}
 }
 
+// secure is the certificate of the listener.
+func (c Config) secure() certs.Server {
+	return certs.Server{Section: "gateway", CertFile: c.TLSCert, KeyFile: c.TLSKey, ClientCAFile: c.TLSClientCA}
+}
+
 // Validate names the first key that is wrong.
 func (c Config) Validate() error {
 	bad := func(key, format string, args ...any) error {
@@ -47,6 +58,9 @@ func (c Config) Validate() error {
 	}
 	if _, _, err := net.SplitHostPort(c.Addr); err != nil {
 		return bad("addr", "%.80q is not host:port: %s", c.Addr, err)
+	}
+	if err := c.secure().Validate(); err != nil {
+		return err
 	}
 	if c.Queue < 64<<10 || c.Queue > 256<<20 {
 		return bad("queue", "%d is not from 65536 to 268435456 bytes", c.Queue)

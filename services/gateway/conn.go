@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"crypto/tls"
 	"errors"
 	"net"
 	"sync/atomic"
@@ -9,7 +10,10 @@ import (
 )
 
 // listener hands out connections that the gateway can take over.
-type listener struct{ net.Listener }
+type listener struct {
+	net.Listener
+	tls *tls.Config // nil: in the clear
+}
 
 func (l listener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
@@ -22,7 +26,11 @@ func (l listener) Accept() (net.Conn, error) {
 		return nil, errors.New("the gateway listens on TCP only")
 	}
 	_ = tcp.SetWriteBuffer(sendBuffer) // a wish; without it the kernel chooses
-	return &conn{TCPConn: tcp}, nil
+	out := &conn{TCPConn: tcp}
+	if l.tls != nil {
+		out.secure = secure(tcp, l.tls)
+	}
+	return out, nil
 }
 
 // sendBuffer is what the kernel holds of what was written to a client and not taken yet. Left to itself it holds megabytes: for thousands of slow clients that
@@ -33,12 +41,16 @@ const sendBuffer = 256 << 10
 // then never fall into the middle of another frame.
 type conn struct {
 	*net.TCPConn
+	secure *secured // nil: in the clear
 	client atomic.Pointer[client]
 }
 
 // Write implements net.Conn.
 func (c *conn) Write(b []byte) (int, error) {
 	cl := c.client.Load()
+	if cl == nil && c.secure != nil {
+		return c.secure.tls.Write(b)
+	}
 	if cl == nil {
 		return c.TCPConn.Write(b)
 	}
@@ -58,7 +70,15 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 }
 
 // tryWrite writes as much of b as the socket takes at once and never waits.
-func (c *conn) tryWrite(b []byte) (n int, err error) {
+func (c *conn) tryWrite(b []byte) (int, error) {
+	if c.secure != nil {
+		return c.secure.tryWrite(b, c.tryRaw)
+	}
+	return c.tryRaw(b)
+}
+
+// tryRaw is tryWrite of the bytes as they are.
+func (c *conn) tryRaw(b []byte) (n int, err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
 		return 0, err
@@ -79,6 +99,14 @@ const writePiece = 16 << 10
 // writeAll writes b, waiting for the socket: for each piece at most patience. A client that reads slowly is not one that reads nothing: progress is called
 // after each piece.
 func (c *conn) writeAll(b []byte, patience func() time.Duration, progress func()) error {
+	if c.secure != nil {
+		return c.secure.writeAll(b, func(records []byte) error { return c.writeRaw(records, patience, progress) })
+	}
+	return c.writeRaw(b, patience, progress)
+}
+
+// writeRaw is writeAll of the bytes as they are.
+func (c *conn) writeRaw(b []byte, patience func() time.Duration, progress func()) error {
 	for len(b) > 0 {
 		if err := c.TCPConn.SetWriteDeadline(time.Now().Add(patience())); err != nil {
 			return err

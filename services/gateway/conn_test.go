@@ -18,7 +18,7 @@ func pair(t *testing.T) (ours *conn, other net.Conn) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = other.Close() })
-	accepted, err := listener{ln}.Accept()
+	accepted, err := listener{Listener: ln}.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -102,12 +103,20 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	var secret *tls.Config
+	if s := cfg.secure(); s.On() {
+		var err error
+		if secret, err = s.Config(deps.Logger); err != nil {
+			return nil, err
+		}
+		secret.NextProtos = []string{"http/1.1"} // connections are taken over, which HTTP/2 has none of
+	}
 	ln, err := net.Listen("tcp", cfg.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("listen at gateway.addr %s: %w", cfg.Addr, err)
 	}
 	g := &Gateway{
-		cfg: cfg, deps: deps, log: deps.Logger, metrics: deps.Metrics, name: nuid.Next()[:8], ln: listener{ln}, clients: map[*client]struct{}{},
+		cfg: cfg, deps: deps, log: deps.Logger, metrics: deps.Metrics, name: nuid.Next()[:8], ln: listener{ln, secret}, clients: map[*client]struct{}{},
 		streams: map[market.Stream]*stream{}, ready: make(chan struct{}),
 	}
 	cfg.Auth.Listen = ln.Addr().String()
@@ -133,6 +142,9 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 // Addr is where the gateway listens.
 func (g *Gateway) Addr() string { return g.ln.Addr().String() }
 
+// Secure reports whether it speaks TLS.
+func (g *Gateway) Secure() bool { return g.cfg.secure().On() }
+
 // Ready is closed when all streams are followed.
 func (g *Gateway) Ready() <-chan struct{} { return g.ready }
 
@@ -152,7 +164,8 @@ func (g *Gateway) Close() {
 // Run follows the streams and serves until ctx ends. Then it tells the clients, lets what waits be written, and closes.
 func (g *Gateway) Run(ctx context.Context) error {
 	srv := &http.Server{
-		Handler: g.routes(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+		Handler: withHeaders(g.routes()), ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 2 * time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 	}
 	work, stopWork := context.WithCancel(context.WithoutCancel(ctx))

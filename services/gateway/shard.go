@@ -249,7 +249,7 @@ func (c *client) write(s *shard, bufs [][]byte, size int, last bool) {
 		c.drop(err)
 		return
 	}
-	if n < len(b) {
+	if n < len(b) || c.conn.owes() {
 		rest := append([]byte(nil), b[n:]...)
 		c.blocked.Store(true)
 		c.shard.full.Add(1)

@@ -62,7 +62,7 @@ func (g *Gateway) serveWS(w http.ResponseWriter, r *http.Request) {
 		_ = ws.Close()
 		return
 	}
-	raw.client.Store(c)
+	raw.take(c)
 	// A goroutine of its own: the server's holds buffers that nobody needs any more.
 	g.reading.Go(func() {
 		c.read(ws)
@@ -170,7 +170,7 @@ func (c *client) ended(err error) {
 // drain lets a close frame reach the client: what it sends meanwhile is read and thrown away, for a socket with unread data resets.
 func (c *client) drain() {
 	_ = c.conn.SetReadDeadline(time.Now().Add(c.gw.cfg.Linger))
-	_, _ = io.Copy(io.Discard, io.LimitReader(c.conn.TCPConn, 1<<20))
+	_, _ = io.Copy(io.Discard, io.LimitReader(c.conn, 1<<20))
 }
 
 func (c *client) welcome() live.Welcome {

@@ -25,7 +25,7 @@ func (c *adoptCmd) Run(a *app) error {
 		return err
 	}
 	defer b.close()
-	if err := b.prepare(a.ctx, cfg.Mode); err != nil {
+	if err := b.prepare(a.ctx, cfg.Mode, streamsOf("lander")...); err != nil {
 		return err
 	}
 	streams := c.Stream

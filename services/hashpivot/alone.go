@@ -39,7 +39,7 @@ func (*serviceCmd) Run(a *app) error {
 	}
 	reg := newRegistry()
 	health := &prog.Health{}
-	admin, err := prog.StartAdmin(cfg.Admin.Addr, reg, health)
+	admin, err := prog.StartAdmin(cfg.Admin, reg, health, a.log)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (a *app) landerAlone(cfg *config, reg prometheus.Registerer, health *prog.H
 		return err
 	}
 	defer b.close()
-	if err := b.prepare(a.ctx, cfg.Mode); err != nil {
+	if err := b.prepare(a.ctx, cfg.Mode, streamsOf(a.command)...); err != nil {
 		return err
 	}
 	b.watch(health)
@@ -109,9 +109,12 @@ func (a *app) feedAlone(cfg *config, reg prometheus.Registerer, health *prog.Hea
 	if err != nil {
 		return err
 	}
-	b := &backends{bus: conn, log: a.log}
+	b := &backends{bus: conn, log: a.log, maxSkew: cfg.MaxClockSkew}
 	defer b.close()
-	if err := b.claim(a.ctx, cfg.Mode); err != nil {
+	if err := b.clock(a.ctx); errors.Is(err, errClock) {
+		return prog.Usage(err)
+	}
+	if err := b.claim(a.ctx, cfg.Mode, streamsOf(a.command)...); err != nil {
 		return err
 	}
 	b.watch(health)
@@ -135,41 +138,71 @@ func (a *app) watched(p *publishers, load func() (*config, error), run func() er
 
 type migrateCmd struct{}
 
-// Run brings the schema to this version.
+// Run brings the schema to this version, and where a NATS is named declares its streams and marks them with the mode: what services whose users may not do
+// either need before they start.
 func (migrateCmd) Run(a *app) error {
 	cfg, err := a.load("")
 	if err != nil {
 		return err
 	}
-	b := &backends{}
-	if len(cfg.ClickHouse.Addr) > 0 { // a server of its own: NATS is not needed
-		if err := a.logger(cfg); err != nil {
+	if len(cfg.ClickHouse.Addr) == 0 && cfg.NATS.URL == "" { // the embedded ones
+		b, cfg, err := a.attach()
+		if err != nil {
 			return err
 		}
-		b.log = a.log
+		defer b.close()
+		if err := b.migrate(a.ctx); err != nil {
+			return err
+		}
+		a.printf("database %s is at this version's schema\n", cfg.ClickHouse.Database)
+		return nil
+	}
+	if err := a.logger(cfg); err != nil {
+		return err
+	}
+	b := &backends{log: a.log, maxSkew: cfg.MaxClockSkew}
+	defer b.close()
+	if len(cfg.ClickHouse.Addr) > 0 {
 		if b.store, err = store.Open(a.ctx, cfg.ClickHouse.Config, a.log); err != nil {
 			return err
 		}
-	} else if b, cfg, err = a.attach(); err != nil {
+		if err := b.migrate(a.ctx); err != nil {
+			return err
+		}
+		a.printf("database %s is at this version's schema\n", cfg.ClickHouse.Database)
+	}
+	if cfg.NATS.URL == "" {
+		return nil
+	}
+	if b.bus, err = bus.Connect(cfg.NATS.Config, nil, a.log); err != nil {
 		return err
 	}
-	defer b.close()
-	if err := b.migrate(a.ctx); err != nil {
+	if err := b.claim(a.ctx, cfg.Mode); err != nil {
 		return err
 	}
-	a.printf("database %s is at this version's schema\n", cfg.ClickHouse.Database)
+	a.printf("the streams are declared, for %s data\n", cfg.Mode)
 	return nil
 }
 
 type healthCmd struct {
-	URL string `arg:"" optional:"" default:"http://127.0.0.1:9464/readyz" help:"Of /readyz."`
+	URL string `arg:"" optional:"" help:"Of /readyz (default: at admin.addr, on this machine)."`
 }
 
 // Run asks a service whether it is ready: the health check of containers, which have no curl.
 func (c *healthCmd) Run(a *app) error {
+	client := http.DefaultClient
+	if c.URL == "" {
+		cfg, err := a.load("")
+		if err != nil {
+			return err
+		}
+		if client, c.URL, err = cfg.Admin.Client(); err != nil {
+			return err
+		}
+	}
 	ctx, cancel := context.WithTimeout(a.ctx, 5*time.Second)
 	defer cancel()
-	resp, err := feed.Call(ctx, http.DefaultClient, feed.Request{URL: c.URL, Limit: 64 << 10})
+	resp, err := feed.Call(ctx, client, feed.Request{URL: c.URL, Limit: 64 << 10})
 	if err != nil {
 		return fmt.Errorf("not ready: %w", err)
 	}

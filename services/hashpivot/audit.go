@@ -131,7 +131,7 @@ func (a *app) auditAlone(cfg *config, reg prometheus.Registerer, health *run.Hea
 		return err
 	}
 	defer b.close()
-	if err := b.prepare(a.ctx, cfg.Mode); err != nil {
+	if err := b.prepare(a.ctx, cfg.Mode, streamsOf(a.command)...); err != nil {
 		return err
 	}
 	b.watch(health)

@@ -46,7 +46,7 @@ func (c *backfillCmd) Run(a *app) error {
 	if err := cfg.marks("equities"); err != nil {
 		return err
 	}
-	if err := b.claim(a.ctx, cfg.Mode); err != nil {
+	if err := b.claim(a.ctx, cfg.Mode, streamsOf("equities")...); err != nil {
 		return err
 	}
 	req := equities.BackfillRequest{Request: engine.Request{From: from, To: to}, Upstream: c.Upstream}

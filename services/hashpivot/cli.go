@@ -10,6 +10,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/hashpivot/hashpivot/pkg/bus"
+	"github.com/hashpivot/hashpivot/pkg/certs"
 	"github.com/hashpivot/hashpivot/pkg/chembed"
 	"github.com/hashpivot/hashpivot/pkg/run"
 )
@@ -50,6 +51,7 @@ type cli struct {
 	Status   statusCmd     `cmd:"" help:"Show the pipeline: streams, lag, tables, feeds."`
 	Health   healthCmd     `cmd:"" help:"Ask a running service whether it is ready."`
 	Token    tokenCmd      `cmd:"" help:"Sign a token for the gateway and print it."`
+	NATSUser natsUsersCmd  `cmd:"" name:"nats-users" help:"Print the users of NATS, one a service, each with the rights that it needs, as nats-server's configuration."`
 	Conf     configCmd     `cmd:"" name:"config" help:"Print the effective configuration, secrets masked."`
 	Version  versionCmd    `cmd:"" help:"Print the version."`
 }
@@ -107,7 +109,7 @@ func mendable(err error) bool {
 		return true
 	}
 	for _, e := range []error{
-		bus.ErrAddr, bus.ErrDataDir, chembed.ErrConfig, chembed.ErrLibraryMissing, chembed.ErrLibraryInvalid, chembed.ErrDataDirLocked,
+		bus.ErrAddr, bus.ErrDataDir, certs.ErrConfig, chembed.ErrConfig, chembed.ErrLibraryMissing, chembed.ErrLibraryInvalid, chembed.ErrDataDirLocked,
 		chembed.ErrDataDirUnusable, chembed.ErrAddressInUse,
 	} {
 		if errors.Is(err, e) {

@@ -22,6 +22,8 @@ type engineConfig struct {
 	HTTPSAddr     string `koanf:"https_addr"`
 	TLSCert       string `koanf:"tls_cert"` // PEM files
 	TLSKey        string `koanf:"tls_key"`
+	// TLSClientCA, if any, lets in with TLS only who shows a certificate that one of its authorities has signed.
+	TLSClientCA string `koanf:"tls_client_ca"`
 
 	MaxConnections   int           `koanf:"max_connections"`        // of each protocol
 	MaxQueries       int           `koanf:"max_concurrent_queries"` // more wait for queue_wait
@@ -111,6 +113,7 @@ func (c clickhouseConfig) engine(dataDir string, log *slog.Logger) (chembed.Conf
 	e.Logger = log.With("component", "clickhouse")
 	s := c.Server
 	e.NativeTLSAddr, e.HTTPSAddr, e.TLSCertFile, e.TLSKeyFile = s.NativeTLSAddr, s.HTTPSAddr, s.TLSCert, s.TLSKey
+	e.TLSClientCAFile = s.TLSClientCA
 	e.MaxConnections, e.MaxConcurrentQueries, e.QueueWait = s.MaxConnections, s.MaxQueries, s.QueueWait
 	e.MaxExecutionTime, e.MaxResultRows, e.MaxRowsToRead = s.MaxExecutionTime, s.MaxResultRows, s.MaxRowsToRead
 	e.Users = map[string]chembed.User{}

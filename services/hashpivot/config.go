@@ -7,8 +7,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/bus"
+	"github.com/hashpivot/hashpivot/pkg/certs"
 	"github.com/hashpivot/hashpivot/pkg/chembed"
 	"github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/pkg/store"
@@ -27,27 +29,24 @@ type config struct {
 	// Mode of a service that runs alone: live, sim or recorded. The up command sets it.
 	Mode mode `koanf:"mode"`
 	// DataDir of the embedded servers; empty: data/<mode>.
-	DataDir    string           `koanf:"data_dir"`
-	Log        run.LogConfig    `koanf:"log"`
-	Admin      adminConfig      `koanf:"admin"`
-	NATS       natsConfig       `koanf:"nats"`
-	ClickHouse clickhouseConfig `koanf:"clickhouse"`
-	Equities   equities.Config  `koanf:"equities"`
-	Hashprice  hashprice.Config `koanf:"hashprice"`
-	GPURates   gpurates.Config  `koanf:"gpurates"`
-	Signals    signals.Config   `koanf:"signals"`
-	Lander     lander.Config    `koanf:"lander"`
-	Audit      audit.Config     `koanf:"audit"`
-	Backup     backupConfig     `koanf:"backup"`
-	Gateway    gateway.Config   `koanf:"gateway"`
-	Nightly    nightly.Config   `koanf:"nightly"`
-	Lease      leaseConfig      `koanf:"lease"`
-	Sim        simConfig        `koanf:"sim"`
-}
-
-type adminConfig struct {
-	// Addr of /metrics, /livez and /readyz.
-	Addr string `koanf:"addr"`
+	DataDir string `koanf:"data_dir"`
+	// MaxClockSkew is how far our clock may be from that of NATS: publishing services do not start beyond it, and all say so. 0: it is not looked at.
+	MaxClockSkew time.Duration    `koanf:"max_clock_skew"`
+	Log          run.LogConfig    `koanf:"log"`
+	Admin        run.AdminConfig  `koanf:"admin"`
+	NATS         natsConfig       `koanf:"nats"`
+	ClickHouse   clickhouseConfig `koanf:"clickhouse"`
+	Equities     equities.Config  `koanf:"equities"`
+	Hashprice    hashprice.Config `koanf:"hashprice"`
+	GPURates     gpurates.Config  `koanf:"gpurates"`
+	Signals      signals.Config   `koanf:"signals"`
+	Lander       lander.Config    `koanf:"lander"`
+	Audit        audit.Config     `koanf:"audit"`
+	Backup       backupConfig     `koanf:"backup"`
+	Gateway      gateway.Config   `koanf:"gateway"`
+	Nightly      nightly.Config   `koanf:"nightly"`
+	Lease        leaseConfig      `koanf:"lease"`
+	Sim          simConfig        `koanf:"sim"`
 }
 
 // natsConfig is an external cluster where its URL is set, else the embedded server.
@@ -55,10 +54,39 @@ type natsConfig struct {
 	bus.Config `koanf:",squash"`
 	Addr       string `koanf:"addr"` // embedded: where it listens
 	Sync       string `koanf:"sync"` // embedded: always, or an interval
+	// Embedded: TLS for who connects from beyond this process, with certificates of clients where TLSClientCA is set; and who may connect, by name (hashpivot
+	// nats-users), none: everybody.
+	TLSCert     string              `koanf:"tls_cert"`
+	TLSKey      string              `koanf:"tls_key"`
+	TLSClientCA string              `koanf:"tls_client_ca"`
+	Users       map[string]natsUser `koanf:"users"`
+}
+
+// natsUser is one who may connect to the embedded NATS.
+type natsUser struct {
+	bus.Login `koanf:",squash"`
+	// Rest is what is none of these: a misspelt password must not be taken for none.
+	Rest map[string]any `koanf:",remain"`
 }
 
 func (c natsConfig) server(dataDir string) bus.ServerConfig {
-	return bus.ServerConfig{Addr: c.Addr, DataDir: filepath.Join(dataDir, "nats"), Sync: c.Sync}
+	out := bus.ServerConfig{
+		Addr: c.Addr, DataDir: filepath.Join(dataDir, "nats"), Sync: c.Sync,
+		TLS: certs.Server{Section: "nats", CertFile: c.TLSCert, KeyFile: c.TLSKey, ClientCAFile: c.TLSClientCA}, Users: map[string]bus.Login{},
+	}
+	for name, u := range c.Users {
+		out.Users[name] = u.Login
+	}
+	return out
+}
+
+func (c natsConfig) validate() error {
+	for _, name := range slices.Sorted(maps.Keys(c.Users)) {
+		for _, key := range slices.Sorted(maps.Keys(c.Users[name].Rest)) {
+			return fmt.Errorf("nats.users.%s: unknown key %s", name, key)
+		}
+	}
+	return c.Config.Validate()
 }
 
 // clickhouseConfig is an external server where its Addr is set, else the embedded engine. Its Database is hashpivot, hashpivot_sim or
@@ -86,8 +114,8 @@ func defaultConfig() config {
 	server, engine, client := bus.DefaultServerConfig(), chembed.DefaultConfig(), store.DefaultConfig()
 	client.Addr, client.Database = nil, "" // the embedded engine, the mode's database
 	return config{
-		Mode: modeLive, Log: run.DefaultLogConfig(), Admin: adminConfig{Addr: "127.0.0.1:9464"},
-		NATS:       natsConfig{Config: bus.DefaultConfig(), Addr: server.Addr, Sync: server.Sync},
+		Mode: modeLive, MaxClockSkew: time.Minute, Log: run.DefaultLogConfig(), Admin: run.AdminConfig{Addr: "127.0.0.1:9464"},
+		NATS:       natsConfig{Config: bus.DefaultConfig(), Addr: server.Addr, Sync: server.Sync, Users: map[string]natsUser{}},
 		ClickHouse: clickhouseConfig{Config: client, NativeAddr: engine.NativeAddr, HTTPAddr: engine.HTTPAddr, Server: defaultEngineConfig()},
 		Equities:   equities.DefaultConfig(), Hashprice: hashprice.DefaultConfig(), GPURates: gpurates.DefaultConfig(), Lander: lander.DefaultConfig(),
 		Audit:   audit.DefaultConfig(),
@@ -158,12 +186,15 @@ func (a *app) load(m mode) (*config, error) {
 }
 
 func (c *config) validate() error {
-	errs := []error{c.NATS.Validate(), c.Hashprice.Validate(), c.GPURates.Validate(), c.Lander.Validate(), c.Audit.Validate(), c.Signals.Validate(), c.Gateway.Validate(), c.Nightly.Validate(), c.Lease.Validate(), c.ClickHouse.Server.validate()}
+	errs := []error{c.NATS.validate(), c.Admin.Validate(), c.Hashprice.Validate(), c.GPURates.Validate(), c.Lander.Validate(), c.Audit.Validate(), c.Signals.Validate(), c.Gateway.Validate(), c.Nightly.Validate(), c.Lease.Validate(), c.ClickHouse.Server.validate()}
 	if c.equitiesOn() {
 		errs = append(errs, c.Equities.Validate())
 	}
 	if c.Mode != modeLive && c.Mode != modeSim && c.Mode != modeRecorded {
 		errs = append(errs, fmt.Errorf("mode: %q is not one of live, sim, recorded", c.Mode))
+	}
+	if c.MaxClockSkew < 0 || c.MaxClockSkew > 0 && c.MaxClockSkew < time.Second {
+		errs = append(errs, fmt.Errorf("max_clock_skew: %s is neither 0 (not looked at) nor a second or more", c.MaxClockSkew))
 	}
 	if c.NATS.URL == "" {
 		errs = append(errs, c.NATS.server(c.DataDir).Validate())

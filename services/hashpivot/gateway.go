@@ -29,7 +29,7 @@ func (a *app) gatewayAlone(cfg *config, reg prometheus.Registerer, health *prog.
 		return err
 	}
 	defer b.close()
-	if err := b.claim(a.ctx, cfg.Mode); err != nil {
+	if err := b.claim(a.ctx, cfg.Mode, streamsOf(a.command)...); err != nil {
 		return err
 	}
 	b.watch(health)

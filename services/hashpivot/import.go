@@ -45,7 +45,7 @@ func (c *importCmd) Run(a *app) error {
 	if err := opt.Validate(); err != nil {
 		return run.Usage(err)
 	}
-	if err := b.claim(a.ctx, cfg.Mode); err != nil {
+	if err := b.claim(a.ctx, cfg.Mode, streamsOf("import")...); err != nil {
 		return err
 	}
 	start := time.Now()

@@ -113,7 +113,7 @@ func (a *app) nightlyAlone(cfg *config, reg prometheus.Registerer, health *run.H
 		return err
 	}
 	defer b.close()
-	if err := b.prepare(a.ctx, cfg.Mode); err != nil {
+	if err := b.prepare(a.ctx, cfg.Mode, streamsOf(a.command)...); err != nil {
 		return err
 	}
 	if err := nightlyReady(a.ctx, cfg, b); err != nil {

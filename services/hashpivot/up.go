@@ -113,6 +113,9 @@ func (a *app) newPipeline(m mode, cfg *config, recorded string) (_ *pipeline, er
 	if err = p.back.prepare(a.ctx, m); err != nil {
 		return nil, err
 	}
+	if err = p.back.clock(a.ctx); err != nil {
+		return nil, run.Usage(err)
+	}
 	if m != modeLive {
 		if p.sims, err = startSimulators(a.ctx, cfg, m, recorded, a.log); err != nil {
 			return nil, err
@@ -150,7 +153,7 @@ func (a *app) newPipeline(m mode, cfg *config, recorded string) (_ *pipeline, er
 		}
 		health.Check(nightly.LeaseName, p.night.Health)
 	}
-	if p.admin, err = run.StartAdmin(cfg.Admin.Addr, reg, health); err != nil {
+	if p.admin, err = run.StartAdmin(cfg.Admin, reg, health, a.log); err != nil {
 		return nil, err
 	}
 	in := p.instance()
@@ -204,13 +207,21 @@ func (p *pipeline) banner(a *app, demo bool) {
 		a.printf("  ClickHouse HTTP   http://%s\n", in.ClickHouseHTTP)
 	}
 	if in.Gateway != "" {
-		a.printf("  page              http://%s\n", in.Gateway)
-		if p.night != nil {
-			a.printf("  research          http://%s/research/\n", in.Gateway)
+		s := ""
+		if p.gate.Secure() {
+			s = "s"
 		}
-		a.printf("  live feed         ws://%s/v1/ws\n", in.Gateway)
+		a.printf("  page              http%s://%s\n", s, in.Gateway)
+		if p.night != nil {
+			a.printf("  research          http%s://%s/research/\n", s, in.Gateway)
+		}
+		a.printf("  live feed         ws%s://%s/v1/ws\n", s, in.Gateway)
 	}
-	a.printf("  metrics, health   http://%s/metrics /readyz\n", in.Admin)
+	if s := p.cfg.Admin.TLSCert; s == "" {
+		a.printf("  metrics, health   http://%s/metrics /readyz\n", in.Admin)
+	} else {
+		a.printf("  metrics, health   https://%s/metrics /readyz\n", in.Admin)
+	}
 	if demo {
 		a.printf("%s", demoText(in))
 	}

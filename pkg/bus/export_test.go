@@ -1,0 +1,4 @@
+package bus
+
+// StoredUnder is storedUnder.
+var StoredUnder = (*Bus).storedUnder
