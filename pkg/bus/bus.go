@@ -56,6 +56,8 @@ type Config struct {
 	Retention map[market.Stream]time.Duration `koanf:"retention"`
 	// Shards cuts streams, by name, into so many parts, which landers share. Every process that declares the streams must be told the same.
 	Shards map[market.Stream]int `koanf:"shards"`
+	// LookOnly is for commands that only look: what is not there is not made, and what differs is not changed.
+	LookOnly bool `koanf:"-"`
 }
 
 // DefaultConfig is for one server.

@@ -27,6 +27,14 @@ func (b *Bus) bucket(ctx context.Context) (jetstream.KeyValue, error) {
 	if b.kv != nil {
 		return b.kv, nil
 	}
+	if b.cfg.LookOnly {
+		kv, err := b.js.KeyValue(ctx, bucketName)
+		if err != nil {
+			return nil, fmt.Errorf("look for key-value bucket %s: %w", bucketName, err)
+		}
+		b.kv = kv
+		return kv, nil
+	}
 	kv, err := b.openBucket(ctx, b.recordsBucket())
 	if err == nil {
 		b.kv = kv
@@ -95,6 +103,9 @@ func (b *Bus) Cell(key string) *Cell { return &Cell{b, key} }
 // Get reads the cell; revision 0 means that it was never written.
 func (c *Cell) Get(ctx context.Context) ([]byte, uint64, error) {
 	kv, err := c.b.bucket(ctx)
+	if errors.Is(err, jetstream.ErrBucketNotFound) { // we only look
+		return nil, 0, nil
+	}
 	if err != nil {
 		return nil, 0, err
 	}

@@ -314,6 +314,9 @@ type Holder struct {
 // Holders lists all leases by name. One that was not renewed for its TTL has no holder any more.
 func (b *Bus) Holders(ctx context.Context) ([]Holder, error) {
 	kv, err := b.bucket(ctx)
+	if errors.Is(err, jetstream.ErrBucketNotFound) { // we only look
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -48,19 +48,7 @@ func (b *Bus) Ensure(ctx context.Context, streams ...market.Stream) error {
 		if len(streams) > 0 && !slices.Contains(streams, d.stream) {
 			continue
 		}
-		cfg := jetstream.StreamConfig{
-			Name: string(d.stream), Subjects: d.subjects, Description: "hashpivot " + string(d.stream),
-			Retention: jetstream.LimitsPolicy, Storage: jetstream.FileStorage, Replicas: b.cfg.Replicas,
-			// Full means refused, never silently forgotten: DiscardOld would drop what may not have landed yet.
-			Discard: jetstream.DiscardNew, MaxBytes: b.cfg.MaxBytes, Duplicates: duplicateWindow, AllowDirect: true,
-		}
-		if d.heavy {
-			cfg.MaxAge = b.cfg.MaxAge
-		}
-		if age, ok := b.cfg.Retention[d.stream]; ok {
-			cfg.MaxAge = age
-		}
-		if err := b.declare(ctx, d, cfg); err != nil {
+		if err := b.declare(ctx, d, b.declaration(d)); err != nil {
 			return fmt.Errorf("declare stream %s: %w (if it is storage that is short: nats.max_bytes is for each of %d streams)", d.stream, err, len(declared))
 		}
 	}
@@ -71,6 +59,23 @@ func (b *Bus) Ensure(ctx context.Context, streams ...market.Stream) error {
 		return nil
 	}
 	return b.ensureBucket(ctx, b.onceBucket())
+}
+
+// declaration is the configuration of a stream, but for how it is cut.
+func (b *Bus) declaration(d declaration) jetstream.StreamConfig {
+	cfg := jetstream.StreamConfig{
+		Name: string(d.stream), Subjects: d.subjects, Description: "hashpivot " + string(d.stream),
+		Retention: jetstream.LimitsPolicy, Storage: jetstream.FileStorage, Replicas: b.cfg.Replicas,
+		// Full means refused, never silently forgotten: DiscardOld would drop what may not have landed yet.
+		Discard: jetstream.DiscardNew, MaxBytes: b.cfg.MaxBytes, Duplicates: duplicateWindow, AllowDirect: true,
+	}
+	if d.heavy {
+		cfg.MaxAge = b.cfg.MaxAge
+	}
+	if age, ok := b.cfg.Retention[d.stream]; ok {
+		cfg.MaxAge = age
+	}
+	return cfg
 }
 
 // declare creates or updates one stream, unless it is there as it should be. That one is to be cut into shards is written down before.
@@ -192,11 +197,14 @@ func (b *Bus) Info(ctx context.Context, stream market.Stream) (Info, error) {
 	if err != nil {
 		return Info{}, fmt.Errorf("ask for stream %s: %w", stream, err)
 	}
-	i := s.CachedInfo()
+	return infoOf(stream, s.CachedInfo()), nil
+}
+
+func infoOf(stream market.Stream, i *jetstream.StreamInfo) Info {
 	return Info{
 		Stream: stream, Created: createdOf(i), Messages: i.State.Msgs, Bytes: i.State.Bytes, FirstSeq: i.State.FirstSeq,
 		LastSeq: i.State.LastSeq, LastTime: i.State.LastTime.UTC(), MaxBytes: i.Config.MaxBytes, Shards: shardsOf(i.Config.SubjectTransform),
-	}, nil
+	}
 }
 
 // StreamsOf lists the streams that a subject filter with wildcards can match.

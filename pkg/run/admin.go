@@ -34,7 +34,8 @@ func (h *Health) Check(name string, f func(context.Context) error) {
 	h.checks[name] = f
 }
 
-func (h *Health) report(ctx context.Context) (map[string]string, bool) {
+// Report makes all checks: "ok" or what is wrong by name, and whether all are ok.
+func (h *Health) Report(ctx context.Context) (map[string]string, bool) {
 	h.mu.Lock()
 	checks := make(map[string]func(context.Context) error, len(h.checks))
 	for k, v := range h.checks {
@@ -98,7 +99,7 @@ func StartAdmin(cfg AdminConfig, reg prometheus.Gatherer, h *Health, log *slog.L
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
 		defer cancel()
-		report, ok := h.report(ctx)
+		report, ok := h.Report(ctx)
 		w.Header().Set("Content-Type", "application/json")
 		if !ok {
 			w.WriteHeader(http.StatusServiceUnavailable)

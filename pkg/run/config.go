@@ -184,6 +184,15 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
+// Flat is a configuration as values by key, to compare it with another; secrets are among them.
+func Flat(cfg any) (map[string]any, error) {
+	k := koanf.New(".")
+	if err := k.Load(values(cfg), nil); err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	return k.All(), nil
+}
+
 // Print writes a configuration as YAML, secrets masked.
 func Print(cfg any) ([]byte, error) {
 	k := koanf.New(".")

@@ -20,11 +20,19 @@ type LogConfig struct {
 // DefaultLogConfig logs what an operator wants to see.
 func DefaultLogConfig() LogConfig { return LogConfig{Level: "info", Format: "auto"} }
 
-// NewLogger makes a logger that writes to w.
-func NewLogger(cfg LogConfig, w io.Writer) (*slog.Logger, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(cfg.Level)); err != nil {
-		return nil, Usage(fmt.Errorf("log.level: %q is not one of debug, info, warn, error", cfg.Level))
+// SetLevel puts the configured level in force.
+func (c LogConfig) SetLevel(level *slog.LevelVar) error {
+	if err := level.UnmarshalText([]byte(c.Level)); err != nil {
+		return Usage(fmt.Errorf("log.level: %q is not one of debug, info, warn, error", c.Level))
+	}
+	return nil
+}
+
+// NewLogger makes a logger that writes to w, and whose level may be changed while it is used.
+func NewLogger(cfg LogConfig, w io.Writer) (*slog.Logger, *slog.LevelVar, error) {
+	level := new(slog.LevelVar)
+	if err := cfg.SetLevel(level); err != nil {
+		return nil, nil, err
 	}
 	human := cfg.Format == "text"
 	f, isFile := w.(*os.File)
@@ -34,10 +42,10 @@ func NewLogger(cfg LogConfig, w io.Writer) (*slog.Logger, error) {
 		human = tty
 	case "text", "json":
 	default:
-		return nil, Usage(fmt.Errorf("log.format: %q is not one of auto, text, json", cfg.Format))
+		return nil, nil, Usage(fmt.Errorf("log.format: %q is not one of auto, text, json", cfg.Format))
 	}
 	if human {
-		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly + ".000", NoColor: !tty})), nil
+		return slog.New(tint.NewTextHandler(w, &tint.Options{Level: level, TimeFormat: time.TimeOnly + ".000", NoColor: !tty})), level, nil
 	}
-	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})), nil
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})), level, nil
 }

@@ -96,7 +96,7 @@ func TestSecretsNeverPrint(t *testing.T) {
 		t.Errorf("printed %s, %v", yaml, err)
 	}
 	var log bytes.Buffer
-	l, err := run.NewLogger(run.LogConfig{Level: "info", Format: "json"}, &log)
+	l, _, err := run.NewLogger(run.LogConfig{Level: "info", Format: "json"}, &log)
 	if err != nil {
 		t.Fatal(err)
 	}

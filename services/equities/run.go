@@ -111,6 +111,12 @@ func (s *Service) Run(ctx context.Context) error {
 	return feed.Together(ctx, s.deps.Logger, parts...)
 }
 
+// WithSymbols is c with the lists of symbols of another configuration: what Apply can change.
+func (c Config) WithSymbols(of Config) Config {
+	c.Symbols, c.Alpaca.Symbols, c.Massive.Symbols, c.Finnhub.Symbols = of.Symbols, of.Alpaca.Symbols, of.Massive.Symbols, of.Finnhub.Symbols
+	return c
+}
+
 // ErrRestart is the error of a change that takes a restart.
 var ErrRestart = errors.New("this change needs a restart")
 

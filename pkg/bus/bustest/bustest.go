@@ -3,8 +3,12 @@ package bustest
 
 import (
 	"log/slog"
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -32,6 +36,55 @@ func Start(t testing.TB) (*bus.Server, *bus.Bus) {
 		t.Fatal(err)
 	}
 	return srv, b
+}
+
+// Configured runs a nats-server of the test's own configuration, which listens where it likes and keeps its streams in dir, and returns its URL and that of its
+// monitoring, if it has any.
+func Configured(t testing.TB, conf, dir string) (url, monitor string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "nats.conf")
+	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	opts, err := server.ProcessConfigFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts.JetStream, opts.StoreDir, opts.NoSigs, opts.NoLog = true, dir, true, true
+	if opts.Port == 0 {
+		opts.Host, opts.Port = "127.0.0.1", server.RANDOM_PORT
+	}
+	ns, err := server.NewServer(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ns.Start()
+	t.Cleanup(func() {
+		ns.Shutdown()
+		ns.WaitForShutdown()
+	})
+	if !ns.ReadyForConnections(30 * time.Second) {
+		t.Fatal("the nats-server is not ready")
+	}
+	if addr := ns.MonitorAddr(); addr != nil {
+		monitor = "http://" + addr.String()
+	}
+	return ns.ClientURL(), monitor
+}
+
+// Alter changes the configuration of a stream behind our back.
+func Alter(t testing.TB, srv *bus.Server, stream market.Stream, change func(*jetstream.StreamConfig)) {
+	t.Helper()
+	withJetStream(t, srv, func(js jetstream.JetStream) error {
+		s, err := js.Stream(t.Context(), string(stream))
+		if err != nil {
+			return err
+		}
+		cfg := s.CachedInfo().Config
+		change(&cfg)
+		_, err = js.UpdateStream(t.Context(), cfg)
+		return err
+	})
 }
 
 // Foreign publishes bytes that are not ours.
