@@ -15,6 +15,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -79,7 +80,7 @@ type Gateway struct {
 	log     *slog.Logger
 	metrics *Metrics
 	name    string
-	auth    *auth.Verifier
+	auth    atomic.Pointer[auth.Verifier]
 	limits  *limit.Limiter
 	upgrade *websocket.Upgrader
 	streams map[market.Stream]*stream
@@ -120,10 +121,12 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 		streams: map[market.Stream]*stream{}, ready: make(chan struct{}),
 	}
 	cfg.Auth.Listen = ln.Addr().String()
-	if g.auth, err = auth.New(cfg.Auth, deps.Once, time.Now); err != nil {
+	verifier, err := auth.New(cfg.Auth, deps.Once, time.Now)
+	if err != nil {
 		_ = ln.Close()
 		return nil, err
 	}
+	g.auth.Store(verifier)
 	if g.limits, err = limit.New(cfg.Limits, func(whose, what string) { g.metrics.limited.WithLabelValues(whose, what).Inc() }); err != nil {
 		_ = ln.Close()
 		return nil, err
@@ -238,8 +241,11 @@ func (g *Gateway) shutdown(srv *http.Server) {
 	g.cancel()
 }
 
-// shutdown says that the gateway ends, with what is needed to go on elsewhere. What was not written yet the client gets from the next gateway.
-func (c *client) shutdown() {
+// shutdown says that the gateway ends.
+func (c *client) shutdown() { c.leave(live.CloseShutdown, "the gateway ends; connect again") }
+
+// leave sends the client away with what is needed to go on elsewhere. What was not written yet it gets there.
+func (c *client) leave(code int, why string) {
 	c.mu.Lock()
 	subs := slices.Collect(maps.Values(c.subs))
 	c.mu.Unlock()
@@ -252,7 +258,7 @@ func (c *client) shutdown() {
 	f := live.Shutdown{Type: live.FrameShutdown, Time: time.Now().UTC(), Resume: c.resumeToken()}
 	c.mu.Unlock()
 	c.send(live.FrameShutdown, f)
-	c.close(live.CloseShutdown, "the gateway ends; connect again")
+	c.close(code, why)
 }
 
 // followStream reads a stream and hands it to the topics until ctx ends. It goes on where it was after every trouble.

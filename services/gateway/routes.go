@@ -33,18 +33,18 @@ func (g *Gateway) routes() http.Handler {
 
 // admit lets a connection in, or answers why not.
 func (g *Gateway) admit(w http.ResponseWriter, r *http.Request) (*auth.Grant, *limit.Lease, bool) {
-	if !g.auth.Origin(r) {
+	if !g.auth.Load().Origin(r) {
 		g.metrics.refused.WithLabelValues("origin").Inc()
 		g.refuse(w, http.StatusForbidden, live.Errorf(live.CodeForbidden, "pages of this origin may not connect; gateway.auth.origins lists those that may"))
 		return nil, nil, false
 	}
-	place, err := g.limits.Connect(g.auth.Addr(r))
+	place, err := g.limits.Connect(g.auth.Load().Addr(r))
 	if err != nil {
 		g.metrics.refused.WithLabelValues("limit").Inc()
 		g.refuse(w, http.StatusTooManyRequests, live.AsError(err))
 		return nil, nil, false
 	}
-	grant, err := g.auth.Request(r)
+	grant, err := g.auth.Load().Request(r)
 	if auth.Absent(err) && r.URL.Path == "/v1/ws" {
 		grant, err = auth.Nobody(), nil // it may authenticate by its first request
 	}
@@ -87,15 +87,15 @@ type granted struct{}
 // limited checks the token of an HTTP request and counts it.
 func (g *Gateway) limited(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !g.auth.Origin(r) {
+		if !g.auth.Load().Origin(r) {
 			g.metrics.refused.WithLabelValues("origin").Inc()
 			g.refuse(w, http.StatusForbidden, live.Errorf(live.CodeForbidden, "pages of this origin may not ask; gateway.auth.origins lists those that may"))
 			return
 		}
 		var grant *auth.Grant
-		err := g.limits.HTTP(g.auth.Addr(r)) // before the token is looked at: bad ones count too
+		err := g.limits.HTTP(g.auth.Load().Addr(r)) // before the token is looked at: bad ones count too
 		if err == nil {
-			if grant, err = g.auth.Request(r); auth.Absent(err) {
+			if grant, err = g.auth.Load().Request(r); auth.Absent(err) {
 				grant, err = auth.Nobody(), nil // the documents are for everybody; the rest asks Authorize
 			}
 		}
@@ -124,7 +124,7 @@ func authorize(r *http.Request, channel live.Channel, symbols []string) error {
 func (g *Gateway) serveTicket(w http.ResponseWriter, r *http.Request) {
 	g.limited(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		grant, _ := r.Context().Value(granted{}).(*auth.Grant)
-		ticket, expires, err := g.auth.Ticket(r.Context(), grant)
+		ticket, expires, err := g.auth.Load().Ticket(r.Context(), grant)
 		if err != nil {
 			g.refuse(w, statusOf(err), live.AsError(err))
 			return
@@ -144,14 +144,14 @@ func (g *Gateway) rateOf(grant *auth.Grant) float64 { return grant.Limits.MaxRat
 // subscriptionsOf is how many subscriptions a connection of the grant may have.
 func (g *Gateway) subscriptionsOf(grant *auth.Grant) int {
 	if n := grant.Limits.Subscriptions; n > 0 {
-		return min(n, g.cfg.Limits.Subscriptions)
+		return min(n, g.limits.Config().Subscriptions)
 	}
-	return g.cfg.Limits.Subscriptions
+	return g.limits.Config().Subscriptions
 }
 
 func (g *Gateway) limitsOf(grant *auth.Grant) live.Limits {
 	return live.Limits{
-		Subscriptions: g.subscriptionsOf(grant), Symbols: live.MaxSymbols, RequestBytes: live.MaxRequestBytes, RequestsPerSecond: g.cfg.Limits.Requests, MaxRate: g.rateOf(grant),
+		Subscriptions: g.subscriptionsOf(grant), Symbols: live.MaxSymbols, RequestBytes: live.MaxRequestBytes, RequestsPerSecond: g.limits.Config().Requests, MaxRate: g.rateOf(grant),
 	}
 }
 

@@ -80,7 +80,7 @@ func (c *client) granted() *auth.Grant {
 }
 
 func (c *client) authenticate(token string) error {
-	g, err := c.gw.auth.Token(token)
+	g, err := c.gw.auth.Load().Token(token)
 	if err != nil {
 		return err
 	}
@@ -294,7 +294,7 @@ func (c *client) resume(req *live.Request) error {
 		return bad()
 	}
 	var t token
-	if json.Unmarshal(text, &t) != nil || t.Version != 1 || len(t.Subs) == 0 || len(t.Subs) > c.gw.cfg.Limits.Subscriptions {
+	if json.Unmarshal(text, &t) != nil || t.Version != 1 || len(t.Subs) == 0 || len(t.Subs) > c.gw.limits.Config().Subscriptions {
 		return bad()
 	}
 	var wants []*want

@@ -26,7 +26,7 @@ const readBuffer = 512
 func (g *Gateway) upgrader() *websocket.Upgrader {
 	return &websocket.Upgrader{
 		HandshakeTimeout: 10 * time.Second, ReadBufferSize: readBuffer, WriteBufferPool: &noWrites, WriteBufferSize: readBuffer, Subprotocols: []string{live.JSONProtocol, live.ProtoProtocol},
-		EnableCompression: g.cfg.Compress, CheckOrigin: g.auth.Origin,
+		EnableCompression: g.cfg.Compress, CheckOrigin: func(r *http.Request) bool { return g.auth.Load().Origin(r) },
 		Error: func(w http.ResponseWriter, r *http.Request, status int, reason error) {
 			g.metrics.refused.WithLabelValues("handshake").Inc()
 			g.refuse(w, status, live.Errorf(live.CodeBadRequest, "no websocket: %s", reason))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -86,6 +87,33 @@ func New(cfg Config, once Once, now func() time.Time) (*Verifier, error) {
 	}
 	v.parser = jwt.NewParser(options...)
 	return v, nil
+}
+
+// Again reads the keys once more, by another configuration. Tickets that were given out stay good once, where a key of theirs is still there.
+func (v *Verifier) Again(cfg Config) (*Verifier, error) {
+	cfg.Listen = v.cfg.Listen
+	next, err := New(cfg, v.once, v.now)
+	if err != nil {
+		return nil, err
+	}
+	if len(v.keys) == 0 && len(next.keys) == 0 {
+		next.signer = v.signer // the process's own
+	}
+	return next, nil
+}
+
+// Withdraws reports whether next may refuse what v has granted: a key is gone or is another, or what a token must say or anonymous readers may do has changed. What
+// only adds withdraws nothing.
+func (v *Verifier) Withdraws(next *Verifier) bool {
+	for id, k := range v.keys {
+		other := next.keys[id]
+		if other == nil || other.algorithm != k.algorithm || !reflect.DeepEqual(other.verify, k.verify) {
+			return true
+		}
+	}
+	a, b := v.cfg, next.cfg
+	return a.Anonymous != b.Anonymous || !slices.Equal(a.AnonymousScope, b.AnonymousScope) || a.Issuer != b.Issuer || a.Audience != b.Audience || b.MaxTTL < a.MaxTTL ||
+		!slices.Equal(a.TrustedProxies, b.TrustedProxies) || slices.ContainsFunc(a.Origins, func(o string) bool { return !slices.Contains(b.Origins, o) })
 }
 
 // claims of a token, and of a ticket, which carries the grant on.

@@ -26,7 +26,7 @@ type Lease struct {
 
 // Connect takes a place for one more connection. Close gives it back.
 func (l *Limiter) Connect(addr netip.Addr) (*Lease, error) {
-	c := l.cfg
+	c := l.Config()
 	// First of all, and before anything is kept for the address: this bounds the memory.
 	if l.open.Add(1) > int64(c.Connections) {
 		l.open.Add(-1)
@@ -47,10 +47,10 @@ func (l *Limiter) Connect(addr netip.Addr) (*Lease, error) {
 
 func (l *Limiter) connect(a *account) error {
 	if !a.connects.Allow() {
-		return l.refuse(address, "connects", "this address connects more than %v times a second; slow down", l.cfg.AddressConnects)
+		return l.refuse(address, "connects", "this address connects more than %v times a second; slow down", l.Config().AddressConnects)
 	}
 	if !a.counts[connections].take(1, 0) {
-		return l.refuse(address, "connections", "this address has %d connections already; close some", l.cfg.AddressConnections)
+		return l.refuse(address, "connections", "this address has %d connections already; close some", l.Config().AddressConnections)
 	}
 	return nil
 }
@@ -89,6 +89,14 @@ func (s *Lease) Grant(identity string, most int) error {
 	return nil
 }
 
+// Adapt takes over limits that were set since the connection began.
+func (s *Lease) Adapt() {
+	c := s.l.Config()
+	adapt(s.requests, c.Requests, c.RequestBurst)
+	adapt(s.subscribes, c.Subscribes, c.SubscribeBurst)
+	adapt(s.strikes, 1, c.Strikes)
+}
+
 // leaveSubject gives back what the subject counts of this connection. s.mu is held.
 func (s *Lease) leaveSubject() {
 	if s.subject == nil {
@@ -103,7 +111,7 @@ func (s *Lease) leaveSubject() {
 // Request is nil if one more request may be answered. A refusal may be a Flood.
 func (s *Lease) Request() error {
 	if !s.requests.Allow() {
-		return s.strike(s.l.refuse(connection, "requests", "more than %v requests a second; slow down", s.l.cfg.Requests))
+		return s.strike(s.l.refuse(connection, "requests", "more than %v requests a second; slow down", s.l.Config().Requests))
 	}
 	if err := s.l.request(s.address); err != nil {
 		return s.strike(err)
@@ -134,7 +142,7 @@ func (s *Lease) Subscribe(n int) error {
 	if n <= 0 {
 		return nil
 	}
-	c := s.l.cfg
+	c := s.l.Config()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {

@@ -16,7 +16,7 @@ import (
 
 // Limiter counts for one gateway.
 type Limiter struct {
-	cfg     Config
+	cfg     atomic.Pointer[Config]
 	refused func(whose, what string)
 	open    atomic.Int64
 
@@ -38,7 +38,30 @@ func New(cfg Config, refused func(whose, what string)) (*Limiter, error) {
 	if refused == nil {
 		refused = func(string, string) {}
 	}
-	return &Limiter{cfg: cfg, refused: refused, busy: map[string]*account{}, idle: idle}, nil
+	l := &Limiter{refused: refused, busy: map[string]*account{}, idle: idle}
+	l.cfg.Store(&cfg)
+	return l, nil
+}
+
+// Config is what is in force.
+func (l *Limiter) Config() Config { return *l.cfg.Load() }
+
+// Set puts other limits in force, for who is there too; connections take over theirs by Lease.Adapt. Who has more than a new bound keeps what is there and gets no more.
+func (l *Limiter) Set(cfg Config) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cfg.Store(&cfg)
+	l.idle.Resize(cfg.Remembered)
+	for _, a := range l.busy {
+		a.set(cfg)
+	}
+	for _, a := range l.idle.Values() {
+		a.set(cfg)
+	}
+	return nil
 }
 
 // Connections that are open now.
@@ -72,13 +95,12 @@ var countNames = [...]string{"connections", "subscriptions"}
 
 // counter counts up to a bound.
 type counter struct {
-	n    atomic.Int64
-	most int64
+	n, most atomic.Int64
 }
 
 // take adds n unless that goes beyond the bound, or beyond a lower one that is given (0: none).
 func (c *counter) take(n, lower int64) bool {
-	most := c.most
+	most := c.most.Load()
 	if lower > 0 {
 		most = min(most, lower)
 	}
@@ -125,20 +147,49 @@ func (l *Limiter) release(a *account) {
 }
 
 func (l *Limiter) account(whose, id string) *account {
-	a := &account{whose: whose, key: id}
-	c := l.cfg
+	// Buckets are full at the beginning: their bursts are set by how they are made.
+	a := &account{whose: whose, key: id, bytes: rate.NewLimiter(rate.Inf, 0)}
+	c := l.Config()
 	if whose == address {
-		a.counts[connections].most, a.counts[subscriptions].most = int64(c.AddressConnections), int64(c.AddressSubscriptions)
 		a.connects = rate.NewLimiter(rate.Limit(c.AddressConnects), c.AddressConnectBurst)
 		a.requests = rate.NewLimiter(rate.Limit(c.AddressRequests), c.AddressRequestBurst)
 	} else {
-		a.counts[connections].most, a.counts[subscriptions].most = int64(c.SubjectConnections), int64(c.SubjectSubscriptions)
 		a.requests = rate.NewLimiter(rate.Limit(c.SubjectRequests), c.SubjectRequestBurst)
 	}
 	if c.HistoryBytes > 0 {
 		a.bytes = rate.NewLimiter(rate.Limit(c.HistoryBytes), c.HistoryBytes)
 	}
+	a.set(c)
 	return a
+}
+
+// set puts limits in force.
+func (a *account) set(c Config) {
+	if a.whose == address {
+		a.counts[connections].most.Store(int64(c.AddressConnections))
+		a.counts[subscriptions].most.Store(int64(c.AddressSubscriptions))
+		adapt(a.connects, c.AddressConnects, c.AddressConnectBurst)
+		adapt(a.requests, c.AddressRequests, c.AddressRequestBurst)
+	} else {
+		a.counts[connections].most.Store(int64(c.SubjectConnections))
+		a.counts[subscriptions].most.Store(int64(c.SubjectSubscriptions))
+		adapt(a.requests, c.SubjectRequests, c.SubjectRequestBurst)
+	}
+	if c.HistoryBytes > 0 {
+		adapt(a.bytes, float64(c.HistoryBytes), c.HistoryBytes)
+	} else {
+		a.bytes.SetLimit(rate.Inf)
+	}
+}
+
+// adapt changes a bucket, whose fill stays.
+func adapt(l *rate.Limiter, perSecond float64, burst int) {
+	if l.Limit() != rate.Limit(perSecond) {
+		l.SetLimit(rate.Limit(perSecond))
+	}
+	if l.Burst() != burst {
+		l.SetBurst(burst)
+	}
 }
 
 // addressKey is the address as limits count it. All that have none are one.
@@ -179,11 +230,11 @@ func (l *Limiter) request(a *account) error {
 // wait until every account lets n bytes through.
 func wait(ctx context.Context, n int, accounts ...*account) error {
 	for _, a := range accounts {
-		if a == nil || a.bytes == nil {
+		if a == nil {
 			continue
 		}
-		for left := n; left > 0; {
-			part := min(left, a.bytes.Burst())
+		for left := n; left > 0 && a.bytes.Limit() != rate.Inf; {
+			part := min(left, max(a.bytes.Burst(), 1))
 			if err := a.bytes.WaitN(ctx, part); err != nil {
 				return errors.Join(ctx.Err(), err)
 			}

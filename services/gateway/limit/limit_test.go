@@ -359,3 +359,52 @@ func TestConfigIsChecked(t *testing.T) {
 	f("limits.remembered", func(c *limit.Config) { c.Remembered = 0 })
 	f("limits.history_bytes", func(c *limit.Config) { c.HistoryBytes = 1 })
 }
+
+// TestSet: limits change for addresses and connections that are there; who has more than a new bound keeps it and gets no more.
+func TestSet(t *testing.T) {
+	l, _ := limiter(t, func(c *limit.Config) { c.AddressConnections, c.Subscriptions = 3, 5 })
+	a, b, c := connect(t, l, one), connect(t, l, one), connect(t, l, one)
+	if _, err := l.Connect(one); err == nil {
+		t.Fatal("a fourth connection under a bound of three")
+	}
+	if err := a.Subscribe(5); err != nil {
+		t.Fatal(err)
+	}
+	next := l.Config()
+	next.AddressConnections, next.Subscriptions, next.Requests, next.RequestBurst = 2, 6, 1, 1
+	bad := next
+	bad.Strikes = 0
+	if err := l.Set(bad); err == nil || l.Config().AddressConnections != 3 {
+		t.Errorf("bad limits: %v, in force %+v", err, l.Config())
+	}
+	if err := l.Set(next); err != nil {
+		t.Fatal(err)
+	}
+	a.Adapt()
+	if err := a.Subscribe(1); err != nil {
+		t.Errorf("a sixth subscription under a new bound of six: %v", err)
+	}
+	if err := a.Subscribe(1); err == nil {
+		t.Error("a seventh")
+	}
+	if first, second := a.Request(), a.Request(); first != nil || second == nil {
+		t.Errorf("two requests at once under a burst of one: %v, %v", first, second)
+	}
+	if err := b.Request(); err != nil {
+		t.Errorf("who did not adapt: %v", err)
+	}
+	c.Close()
+	if _, err := l.Connect(one); err == nil {
+		t.Error("a third connection under a new bound of two")
+	}
+	b.Close()
+	connect(t, l, one).Close()
+	a.Close()
+	next.AddressConnections = 4
+	if err := l.Set(next); err != nil { // nobody is there now, and the address is remembered
+		t.Fatal(err)
+	}
+	for range 4 {
+		defer connect(t, l, one).Close()
+	}
+}
