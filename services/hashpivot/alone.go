@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -44,7 +43,8 @@ func (*serviceCmd) Run(a *app) error {
 		return err
 	}
 	defer func() { _ = admin.Close() }()
-	a.log.Info("starting", "service", a.command, "admin", admin.Addr(), "version", version())
+	a.admin = admin.Addr()
+	a.log.Info("starting", "service", a.command, "admin", a.admin, "version", version())
 	switch a.command {
 	case "lander":
 		return a.landerAlone(cfg, reg, health)
@@ -80,7 +80,7 @@ func (a *app) loadAlone() (*config, error) {
 	return cfg, nil
 }
 
-func (a *app) landerAlone(cfg *config, reg prometheus.Registerer, health *prog.Health) error {
+func (a *app) landerAlone(cfg *config, reg *prometheus.Registry, health *prog.Health) error {
 	b, err := openBackends(a.ctx, cfg, a.log)
 	if err != nil {
 		return err
@@ -94,7 +94,17 @@ func (a *app) landerAlone(cfg *config, reg prometheus.Registerer, health *prog.H
 	if err != nil {
 		return err
 	}
-	return l.Run(a.ctx)
+	return a.served(cfg, b, reg, health, func() error { return l.Run(a.ctx) })
+}
+
+// served runs a service alone: it answers for its health and takes over changes of its configuration.
+func (a *app) served(cfg *config, b *backends, reg *prometheus.Registry, health *prog.Health, run func() error, parts ...reloadable) error {
+	stop, err := a.present(cfg, b.bus, a.admin, reg, health)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	return a.watched(a.loadAlone, run, parts...)
 }
 
 // landerDeps is what every lander of this program works with.
@@ -104,7 +114,7 @@ func landerDeps(cfg *config, b *backends, log *slog.Logger, reg prometheus.Regis
 	}
 }
 
-func (a *app) feedAlone(cfg *config, reg prometheus.Registerer, health *prog.Health) error {
+func (a *app) feedAlone(cfg *config, reg *prometheus.Registry, health *prog.Health) error {
 	conn, err := bus.Connect(cfg.NATS.Config, nil, a.log)
 	if err != nil {
 		return err
@@ -119,21 +129,7 @@ func (a *app) feedAlone(cfg *config, reg prometheus.Registerer, health *prog.Hea
 	}
 	b.watch(health)
 	p := newPublishers(cfg, conn, a.log, reg)
-	return a.watched(p, func() (*config, error) { return a.loadAlone() }, func() error { return p.run(a.ctx, a.command) })
-}
-
-// watched runs something beside a watch of the configuration file, which is read again when it changes and on SIGHUP.
-func (a *app) watched(p *publishers, load func() (*config, error), run func() error) error {
-	ctx, stop := context.WithCancel(a.ctx)
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		if err := prog.Watch(ctx, a.cli.Config, func() { p.reload(ctx, load) }); err != nil {
-			a.log.Warn("changes of the configuration are not seen", "err", err)
-		}
-	})
-	defer wg.Wait()
-	defer stop()
-	return run()
+	return a.served(cfg, b, reg, health, func() error { return p.run(a.ctx, a.command) }, p.symbols())
 }
 
 type migrateCmd struct{}

@@ -125,7 +125,7 @@ func serveAudit(ctx context.Context, cfg *config, b *backends, s *audit.Service)
 }
 
 // auditAlone runs the scheduled audit against the servers of the configuration or of an instance.
-func (a *app) auditAlone(cfg *config, reg prometheus.Registerer, health *run.Health) error {
+func (a *app) auditAlone(cfg *config, reg *prometheus.Registry, health *run.Health) error {
 	b, err := openBackends(a.ctx, cfg, a.log)
 	if err != nil {
 		return err
@@ -139,7 +139,7 @@ func (a *app) auditAlone(cfg *config, reg prometheus.Registerer, health *run.Hea
 	if err != nil {
 		return err
 	}
-	return serveAudit(a.ctx, cfg, b, s)
+	return a.served(cfg, b, reg, health, func() error { return serveAudit(a.ctx, cfg, b, s) })
 }
 
 // auditStatus is the last audit of all streams, of one kind.
@@ -154,12 +154,12 @@ type auditStatus struct {
 	Failed     uint64    `json:"failed"` // streams whose audit could not be made
 }
 
-func lastAudits(a *app, b *backends) ([]auditStatus, error) {
-	res, err := b.store.Query(a.ctx, "SELECT kind, min(ended), min(clean) = 1, sum(lost), sum(doubled), sum(altered), sum(unverified), countIf(error != '') FROM audits_now WHERE kind != 'since' GROUP BY kind ORDER BY kind")
+func lastAudits(ctx context.Context, b *backends) ([]auditStatus, error) {
+	res, err := b.store.Query(ctx, "SELECT kind, min(ended), min(clean) = 1, sum(lost), sum(doubled), sum(altered), sum(unverified), countIf(error != '') FROM audits_now WHERE kind != 'since' GROUP BY kind ORDER BY kind")
 	if err != nil {
 		return nil, err
 	}
-	var out []auditStatus
+	out := []auditStatus{}
 	for _, r := range res.Rows {
 		s := auditStatus{Kind: fmt.Sprint(r[0]), Clean: fmt.Sprint(r[2]) == "1" || fmt.Sprint(r[2]) == "true"}
 		s.Ended, _ = r[1].(time.Time)
@@ -174,7 +174,7 @@ func lastAudits(a *app, b *backends) ([]auditStatus, error) {
 	return out, nil
 }
 
-func (s auditStatus) String() string {
+func (s auditStatus) text(now time.Time) string {
 	verdict := "clean"
 	switch {
 	case s.Failed > 0:
@@ -185,5 +185,5 @@ func (s auditStatus) String() string {
 	if s.Unverified > 0 {
 		verdict += fmt.Sprintf(", %d rows unverified", s.Unverified)
 	}
-	return fmt.Sprintf("audit %-5s %s ago: %s", s.Kind, time.Since(s.Ended).Round(time.Second), verdict)
+	return fmt.Sprintf("audit %-5s %s ago: %s", s.Kind, short(now.Sub(s.Ended)), verdict)
 }

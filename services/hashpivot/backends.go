@@ -29,6 +29,7 @@ type instance struct {
 	PID            int       `json:"pid"`
 	Mode           mode      `json:"mode"`
 	NATS           string    `json:"nats"`
+	NATSSync       string    `json:"nats_sync,omitempty"` // of the embedded server
 	ClickHouse     string    `json:"clickhouse"`
 	ClickHouseHTTP string    `json:"clickhouse_http,omitempty"`
 	Database       string    `json:"database"`
@@ -245,7 +246,10 @@ func (b *backends) close() {
 
 // attach connects a command to the hashpivot that runs on the data directory, to the external servers of the configuration, or, where
 // neither is, starts the embedded servers on the directory for as long as the command lives.
-func (a *app) attach() (*backends, *config, error) {
+func (a *app) attach() (*backends, *config, error) { return a.attachAs(false) }
+
+// attachAs attaches a command that may only look: then it declares nothing.
+func (a *app) attachAs(onlyLooks bool) (*backends, *config, error) {
 	cfg, in, err := a.loadBeside()
 	if err != nil {
 		return nil, nil, err
@@ -264,6 +268,7 @@ func (a *app) attach() (*backends, *config, error) {
 		}
 		cfg.NATS.Addr, cfg.ClickHouse.NativeAddr, cfg.ClickHouse.HTTPAddr = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	}
+	cfg.NATS.LookOnly = onlyLooks
 	b, err := openBackends(a.ctx, cfg, a.log)
 	return b, cfg, err
 }

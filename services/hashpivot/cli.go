@@ -48,7 +48,8 @@ type cli struct {
 	Backfill backfillCmd   `cmd:"" help:"Fetch the history of a span that was never streamed; run again it goes on where it ended."`
 	Import   importCmd     `cmd:"" help:"Import files of trades, quotes or bars as a source like any other."`
 	Export   exportCmd     `cmd:"" help:"Export tables, views and queries to Parquet files; run again it goes on where it ended and writes what changed."`
-	Status   statusCmd     `cmd:"" help:"Show the pipeline: streams, lag, tables, feeds."`
+	Status   statusCmd     `cmd:"" help:"Show the whole pipeline on one screen that refreshes: feeds, gaps, streams, landing, gateways, audits, disks."`
+	Doctor   doctorCmd     `cmd:"" help:"Check the deployment and say what to do about what is wrong; changes nothing; exit 1 if a check fails."`
 	Health   healthCmd     `cmd:"" help:"Ask a running service whether it is ready."`
 	Token    tokenCmd      `cmd:"" help:"Sign a token for the gateway and print it."`
 	NATSUser natsUsersCmd  `cmd:"" name:"nats-users" help:"Print the users of NATS, one a service, each with the rights that it needs, as nats-server's configuration."`
@@ -64,6 +65,8 @@ type app struct {
 	stderr io.Writer
 	env    []string
 	log    *slog.Logger
+	level  *slog.LevelVar // of log
+	admin  string         // where a service that runs alone tells of itself
 	// command is the name of the command that runs.
 	command string
 }
@@ -93,7 +96,7 @@ func execute(ctx context.Context, args, env []string, stdout, stderr io.Writer) 
 	switch {
 	case err == nil:
 		return 0
-	case errors.Is(err, errNotClean), errors.Is(err, errDeadLeft):
+	case errors.Is(err, errNotClean), errors.Is(err, errDeadLeft), errors.Is(err, errFindings), errors.Is(err, errNotWhole):
 		return 1
 	}
 	_, _ = fmt.Fprintf(stderr, "hashpivot: %v\n", err)

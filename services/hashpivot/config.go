@@ -151,8 +151,20 @@ func (m mode) database() string {
 	return "hashpivot_" + string(m)
 }
 
-// load reads the configuration: defaults, file, environment, flags. An empty mode is the configuration's.
+// load reads the configuration and checks it. An empty mode is the configuration's.
 func (a *app) load(m mode) (*config, error) {
+	cfg, err := a.read(m)
+	if err != nil {
+		return nil, err
+	}
+	if err := cfg.validate(); err != nil {
+		return nil, run.Usage(err)
+	}
+	return cfg, nil
+}
+
+// read reads the configuration: defaults, file, environment, flags.
+func (a *app) read(m mode) (*config, error) {
 	cfg := defaultConfig()
 	set := a.cli.Set
 	if a.cli.DataDir != "" {
@@ -178,9 +190,6 @@ func (a *app) load(m mode) (*config, error) {
 	}
 	if cfg.ClickHouse.Database == "" {
 		cfg.ClickHouse.Database = m.database()
-	}
-	if err := cfg.validate(); err != nil {
-		return nil, run.Usage(err)
 	}
 	return &cfg, nil
 }
@@ -245,8 +254,8 @@ func (c *config) marks(services ...string) error {
 
 // logger writes to stderr: stdout is for results.
 func (a *app) logger(cfg *config) error {
-	log, err := run.NewLogger(cfg.Log, a.stderr)
-	a.log = log
+	log, level, err := run.NewLogger(cfg.Log, a.stderr)
+	a.log, a.level = log, level
 	return err
 }
 

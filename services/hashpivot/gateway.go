@@ -23,7 +23,7 @@ func newGateway(cfg *config, m mode, b *backends, log *slog.Logger, reg promethe
 }
 
 // gatewayAlone runs one gateway; as many as are needed may run.
-func (a *app) gatewayAlone(cfg *config, reg prometheus.Registerer, health *prog.Health) error {
+func (a *app) gatewayAlone(cfg *config, reg *prometheus.Registry, health *prog.Health) error {
 	b, err := openBackends(a.ctx, cfg, a.log)
 	if err != nil {
 		return err
@@ -38,7 +38,7 @@ func (a *app) gatewayAlone(cfg *config, reg prometheus.Registerer, health *prog.
 		return err
 	}
 	a.log.Info("the gateway listens", "addr", g.Addr())
-	return g.Run(a.ctx)
+	return a.served(cfg, b, reg, health, func() error { return g.Run(a.ctx) }, access(g))
 }
 
 // errGatewayEnded says that the gateway ended before it was told to.

@@ -107,7 +107,7 @@ func (a *app) nightlyOn(cfg *config, b *backends) (bool, error) {
 }
 
 // nightlyAlone runs the service against the servers of the configuration or of an instance.
-func (a *app) nightlyAlone(cfg *config, reg prometheus.Registerer, health *run.Health) error {
+func (a *app) nightlyAlone(cfg *config, reg *prometheus.Registry, health *run.Health) error {
 	b, err := openBackends(a.ctx, cfg, a.log)
 	if err != nil {
 		return err
@@ -125,7 +125,7 @@ func (a *app) nightlyAlone(cfg *config, reg prometheus.Registerer, health *run.H
 		return err
 	}
 	health.Check(nightly.LeaseName, s.Health)
-	return serveNightly(a.ctx, cfg, b, s)
+	return a.served(cfg, b, reg, health, func() error { return serveNightly(a.ctx, cfg, b, s) })
 }
 
 // attachNightly makes the service for a command that asks something of it.
@@ -318,20 +318,26 @@ func printVerdict(a *app, v complete.Verdict, runs []nightlyRun) {
 
 // runsOf are the runs of a trade date, oldest first.
 func runsOf(a *app, b *backends, d session.Date) ([]nightlyRun, error) {
-	res, err := b.store.Query(a.ctx, fmt.Sprintf(
-		"SELECT run_id, by, state, as_of, started, complete, error, length(differing) FROM research_runs_now WHERE notebook = '' AND trade_date = '%s' ORDER BY started, run_id", d))
+	res, err := b.store.Query(a.ctx, fmt.Sprintf("SELECT "+nightlyColumns+" FROM research_runs_now WHERE notebook = '' AND trade_date = '%s' ORDER BY started, run_id", d))
 	if err != nil {
 		return nil, err
 	}
 	out := []nightlyRun{}
 	for _, r := range res.Rows {
-		x := nightlyRun{RunID: fmt.Sprint(r[0]), By: fmt.Sprint(r[1]), State: fmt.Sprint(r[2]), Error: fmt.Sprint(r[6])}
-		x.AsOf, _ = r[3].(time.Time)
-		x.Started, _ = r[4].(time.Time)
-		x.Complete, _ = r[5].(bool)
-		n, _ := r[7].(uint64)
-		x.AsOf, x.Started, x.Differing = x.AsOf.UTC(), x.Started.UTC(), int(n)
-		out = append(out, x)
+		out = append(out, nightlyRunOf(r))
 	}
 	return out, nil
+}
+
+// nightlyColumns are what nightlyRunOf reads.
+const nightlyColumns = "run_id, by, state, as_of, started, complete, error, length(differing)"
+
+func nightlyRunOf(r []any) nightlyRun {
+	x := nightlyRun{RunID: fmt.Sprint(r[0]), By: fmt.Sprint(r[1]), State: fmt.Sprint(r[2]), Error: fmt.Sprint(r[6])}
+	x.AsOf, _ = r[3].(time.Time)
+	x.Started, _ = r[4].(time.Time)
+	x.Complete, _ = r[5].(bool)
+	n, _ := r[7].(uint64)
+	x.AsOf, x.Started, x.Differing = x.AsOf.UTC(), x.Started.UTC(), int(n)
+	return x
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 
@@ -106,38 +105,23 @@ func (e *equitiesService) run(ctx context.Context, deps feed.Deps) error {
 	return s.Run(ctx)
 }
 
-// apply changes the lists of symbols.
+// apply changes the lists of symbols to those of cfg, of which it takes nothing else.
 func (e *equitiesService) apply(ctx context.Context, cfg equities.Config) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	next := e.cfg.WithSymbols(cfg)
 	if e.now == nil { // standing by: the change counts when our term begins
-		if err := cfg.Validate(); err != nil {
+		if err := next.Validate(); err != nil {
 			return err
 		}
-		e.cfg = cfg
+		e.cfg = next
 		return nil
 	}
-	if err := e.now.Apply(ctx, cfg); err != nil {
+	if err := e.now.Apply(ctx, next); err != nil {
 		return err
 	}
-	e.cfg = cfg
+	e.cfg = next
 	return nil
-}
-
-// reload reads the configuration again and applies what can be changed while running.
-func (p *publishers) reload(ctx context.Context, load func() (*config, error)) {
-	cfg, err := load()
-	if err == nil {
-		err = p.equities.apply(ctx, cfg.Equities)
-	}
-	switch {
-	case errors.Is(err, equities.ErrRestart):
-		p.log.Warn("configuration changed, and not only in lists of symbols: it counts after a restart", "what", err)
-	case err != nil:
-		p.log.Error("the changed configuration is refused; what was configured before goes on", "err", err)
-	default:
-		p.log.Info("configuration read again", "symbols", fmt.Sprint(cfg.Equities.Symbols))
-	}
 }
 
 func (c *config) equitiesOn() bool { return c.Equities.On() }

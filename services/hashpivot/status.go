@@ -1,17 +1,61 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
-	"fmt"
-	"text/tabwriter"
+	"errors"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/market"
-	"github.com/hashpivot/hashpivot/pkg/store"
+	"github.com/hashpivot/hashpivot/pkg/run"
 )
 
-type statusCmd struct{}
+// errNotWhole ends the program with code 1 after a status of which something could not be read.
+var errNotWhole = errors.New("not everything could be read")
+
+type statusCmd struct {
+	Once  bool          `help:"Print it once, also on a terminal."`
+	Every time.Duration `help:"How often the screen is made anew." default:"2s"`
+}
+
+// statusReport is the whole pipeline at a moment. docs/operators.md describes it.
+type statusReport struct {
+	At       time.Time `json:"at"`
+	Version  string    `json:"version"`
+	Mode     mode      `json:"mode"`
+	Database string    `json:"database"`
+	NATS     string    `json:"nats"`       // version; empty: not reached
+	Click    string    `json:"clickhouse"` // version; empty: not reached
+	// Problems are the parts that could not be read.
+	Problems []problem `json:"problems"`
+
+	Feeds []feedStatus `json:"feeds"`
+	// OpenGaps are not settled, Missing are those of which something is missing for good.
+	OpenGaps uint64 `json:"open_gaps"`
+	Missing  uint64 `json:"gaps_missing"`
+
+	Streams map[market.Stream]streamStatus `json:"streams"`
+	Landing []landingStatus                `json:"landing"`
+	// RowsPerSecond landed, of all streams; absent until it has been measured.
+	RowsPerSecond *float64       `json:"rows_per_second,omitempty"`
+	Rejects       []rejectStatus `json:"dead_letters"`
+
+	Leases    []leaseStatus   `json:"leases"`
+	Processes []processStatus `json:"processes"`
+	Gateways  gatewayStatus   `json:"gateways"`
+	Audits    []auditStatus   `json:"audits"`
+	Nightly   []nightStatus   `json:"nightly"`
+	Disks     []diskStatus    `json:"disks"`
+}
+
+type problem struct {
+	Part  string `json:"part"`
+	Error string `json:"error"`
+}
 
 type streamStatus struct {
 	Messages uint64    `json:"messages"`
@@ -19,8 +63,24 @@ type streamStatus struct {
 	Landed   uint64    `json:"landed_seq"`
 	Behind   uint64    `json:"behind"`
 	Bytes    uint64    `json:"bytes"`
+	MaxBytes int64     `json:"max_bytes"`
 	LastTime time.Time `json:"last_time,omitzero"`
+	Shards   int       `json:"shards,omitempty"`
 	Rows     uint64    `json:"rows"`
+	// RowsPerSecond that landed since the status before; absent in the first.
+	RowsPerSecond *float64 `json:"rows_per_second,omitempty"`
+}
+
+// landingStatus is how far behind the landing of a stream, or a shard of one, is.
+type landingStatus struct {
+	Stream market.Stream `json:"stream"`
+	Shard  string        `json:"shard,omitempty"` // such as 0/4; empty: all that was stored while the stream was not cut
+	// Messages are not known to have landed, with Events, which are counted up to a bound: AtLeast says that there are more.
+	Messages uint64 `json:"messages"`
+	Events   uint64 `json:"events"`
+	AtLeast  bool   `json:"at_least,omitempty"`
+	// Seconds since JetStream stored the oldest of them, by JetStream's clock.
+	Seconds float64 `json:"seconds"`
 }
 
 type feedStatus struct {
@@ -28,140 +88,133 @@ type feedStatus struct {
 	State  string    `json:"state"`
 	Detail string    `json:"detail,omitempty"`
 	Since  time.Time `json:"since"`
-}
-
-type statusReport struct {
-	Mode     mode                    `json:"mode"`
-	Database string                  `json:"database"`
-	Streams  map[string]streamStatus `json:"streams"`
-	Feeds    []feedStatus            `json:"feeds"`
-	OpenGaps uint64                  `json:"open_gaps"`
-	// Missing are the gaps of which something is missing for good.
-	Missing uint64         `json:"gaps_missing"`
-	Leases  []bus.Holder   `json:"leases"`
-	Rejects []rejectStatus `json:"dead_letters,omitempty"`
-	Audits  []auditStatus  `json:"audits,omitempty"`
+	// LastEvent was received then, as the process that has the feed says; absent where none answers.
+	LastEvent time.Time `json:"last_event,omitzero"`
+	OpenGaps  uint64    `json:"open_gaps"`
 }
 
 type rejectStatus struct {
-	Of     string `json:"of"`
-	Source string `json:"source"`
-	Reason string `json:"reason"`
-	Count  uint64 `json:"count"`
+	Of     string    `json:"of"`
+	Source string    `json:"source"`
+	Reason string    `json:"reason"`
+	Count  uint64    `json:"count"`
+	Last   time.Time `json:"last"`
 }
 
-// Run prints the state of the pipeline once.
+type leaseStatus struct {
+	bus.Holder
+	// Expired: the holder has not renewed it in its time.
+	Expired bool `json:"expired"`
+}
+
+// processStatus is a process that answers on the health subject.
+type processStatus struct {
+	Service string            `json:"service"`
+	Holder  string            `json:"holder"`
+	Version string            `json:"version"`
+	Admin   string            `json:"admin"`
+	Started time.Time         `json:"started"`
+	Ready   bool              `json:"ready"`
+	Trouble map[string]string `json:"trouble,omitempty"`
+	Memory  uint64            `json:"memory_bytes"`
+	// Units are the streams and shards that it lands; Refused those that stand still because something does not belong together.
+	Units   int `json:"units,omitempty"`
+	Refused int `json:"refused,omitempty"`
+}
+
+// gatewayStatus is all gateways together.
+type gatewayStatus struct {
+	Gateways      int    `json:"gateways"`
+	Clients       uint64 `json:"clients"`
+	Subscriptions uint64 `json:"subscriptions"`
+	// Dispatched messages, once for all clients that share a selection; SentBytes to all; Skipped are what slow clients were told they missed.
+	Dispatched uint64 `json:"dispatched"`
+	SentBytes  uint64 `json:"sent_bytes"`
+	Skipped    uint64 `json:"skipped"`
+	// By the second since the status before; absent in the first.
+	DispatchedPerSecond *float64 `json:"dispatched_per_second,omitempty"`
+	BytesPerSecond      *float64 `json:"bytes_per_second,omitempty"`
+}
+
+// nightStatus is the last run of a trade date.
+type nightStatus struct {
+	TradeDate string `json:"trade_date"`
+	nightlyRun
+}
+
+type diskStatus struct {
+	Of    string `json:"of"`
+	Free  uint64 `json:"free_bytes"`
+	Total uint64 `json:"total_bytes"`
+}
+
+// Run shows the pipeline: on a terminal again and again, else once.
 func (c *statusCmd) Run(a *app) error {
-	b, cfg, err := a.attach()
+	if c.Every < 100*time.Millisecond {
+		return run.Usage(errors.New("--every: less than 100ms would look at nothing else"))
+	}
+	b, cfg, err := a.attachAs(true)
 	if err != nil {
 		return err
 	}
 	defer b.close()
-	rep := statusReport{Database: cfg.ClickHouse.Database, Streams: map[string]streamStatus{}}
-	if m, _, err := b.bus.Cell("mode").Get(a.ctx); err == nil {
-		rep.Mode = mode(m)
+	g := newGatherer(b, cfg)
+	if tty := terminal(a.stdout); tty != nil && !c.Once && !a.cli.JSON {
+		return c.live(a, g, tty)
 	}
-	counts, err := b.store.Counts(a.ctx)
-	if err != nil {
-		return err
+	g.gather(a.ctx)
+	// Rates want two looks.
+	select {
+	case <-a.ctx.Done():
+		return a.ctx.Err()
+	case <-time.After(time.Second):
 	}
-	for _, st := range market.Streams() {
-		info, err := b.bus.Info(a.ctx, st)
-		if err != nil {
-			return err
-		}
-		rec, _, err := b.bus.Landing(a.ctx, st)
-		if err != nil {
-			return err
-		}
-		s := streamStatus{
-			Messages: info.Messages, LastSeq: info.LastSeq, Landed: rec.Last, Bytes: info.Bytes, Rows: counts[st].Rows,
-		}
-		if info.LastSeq > 0 {
-			s.LastTime = info.LastTime
-		}
-		s.Behind = info.LastSeq - min(rec.Last, info.LastSeq)
-		rep.Streams[string(st)] = s
-	}
-	if rep.Feeds, err = feedStates(a, b); err != nil {
-		return err
-	}
-	if rep.Leases, err = b.bus.Holders(a.ctx); err != nil {
-		return err
-	}
-	res, err := b.store.Query(a.ctx, "SELECT countIf(state = 'open'), countIf(state IN ('partly', 'given_up')) FROM feed_gaps_now")
-	if err != nil {
-		return err
-	}
-	if len(res.Rows) == 1 {
-		rep.OpenGaps, _ = res.Rows[0][0].(uint64)
-		rep.Missing, _ = res.Rows[0][1].(uint64)
-	}
-	res, err = b.store.Query(a.ctx, "SELECT dead_stream, source, reason, count() FROM dead_letters GROUP BY dead_stream, source, reason ORDER BY 4 DESC LIMIT 20")
-	if err != nil {
-		return err
-	}
-	for _, r := range res.Rows {
-		n, _ := r[3].(uint64)
-		rep.Rejects = append(rep.Rejects, rejectStatus{Of: fmt.Sprint(r[0]), Source: fmt.Sprint(r[1]), Reason: fmt.Sprint(r[2]), Count: n})
-	}
-	if rep.Audits, err = lastAudits(a, b); err != nil && !store.IsSchema(err) { // a database before audits were kept
-		return err
-	}
+	rep := g.gather(a.ctx)
 	if a.cli.JSON {
 		line, err := json.Marshal(rep)
 		if err != nil {
 			return err
 		}
 		a.printf("%s\n", line)
-		return nil
+	} else {
+		for _, line := range statusLines(rep, newPaint(a.stdout)) {
+			a.printf("%s\n", line)
+		}
 	}
-	printStatus(a, rep)
+	if len(rep.Problems) > 0 {
+		return errNotWhole
+	}
 	return nil
 }
 
-func feedStates(a *app, b *backends) ([]feedStatus, error) {
-	res, err := b.store.Query(a.ctx, "SELECT source, argMax(state, (event_time, stream_seq, idx)), argMax(detail, (event_time, stream_seq, idx)), max(event_time) FROM feed_events GROUP BY source ORDER BY source")
-	if err != nil {
-		return nil, err
-	}
-	var out []feedStatus
-	for _, r := range res.Rows {
-		at, _ := r[3].(time.Time)
-		out = append(out, feedStatus{Source: fmt.Sprint(r[0]), State: fmt.Sprint(r[1]), Detail: fmt.Sprint(r[2]), Since: at.UTC()})
-	}
-	return out, nil
-}
-
-func printStatus(a *app, rep statusReport) {
-	a.printf("%s data, database %s\n\n", rep.Mode, rep.Database)
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintln(w, "stream\tmessages\tMB\tlast seq\tlanded seq\tbehind\trows\tlast message\t")
-	for _, st := range market.Streams() {
-		s := rep.Streams[string(st)]
-		last := "never"
-		if !s.LastTime.IsZero() {
-			last = time.Since(s.LastTime).Round(time.Second).String() + " ago"
+// live makes the screen anew until a signal.
+func (c *statusCmd) live(a *app, g *gatherer, tty *os.File) error {
+	s := openScreen(tty)
+	defer s.close()
+	resized := make(chan os.Signal, 1)
+	signal.Notify(resized, syscall.SIGWINCH)
+	defer signal.Stop(resized)
+	tick := time.NewTicker(c.Every)
+	defer tick.Stop()
+	paint := newPaint(tty)
+	var lines []string
+	for {
+		ctx, cancel := context.WithTimeout(a.ctx, gatherWithin)
+		rep := g.gather(ctx)
+		cancel()
+		if a.ctx.Err() == nil {
+			lines = statusLines(rep, paint)
+			s.draw(lines)
 		}
-		_, _ = fmt.Fprintf(w, "%s\t%d\t%.1f\t%d\t%d\t%d\t%d\t%s\t\n", st, s.Messages, float64(s.Bytes)/1e6, s.LastSeq, s.Landed, s.Behind, s.Rows, last)
-	}
-	_ = w.Flush()
-	a.printf("\n")
-	for _, f := range rep.Feeds {
-		a.printf("feed %-20s %-10s since %s %s\n", f.Source, f.State, f.Since.Format(time.DateTime), f.Detail)
-	}
-	for _, l := range rep.Leases {
-		state := "held by " + l.Holder + " since " + l.Since.Format(time.DateTime)
-		if !l.Held || time.Since(l.Renewed) > l.TTL {
-			state = "held by nobody"
+		for waiting := true; waiting; {
+			select {
+			case <-a.ctx.Done():
+				return nil
+			case <-resized:
+				s.draw(lines)
+			case <-tick.C:
+				waiting = false
+			}
 		}
-		a.printf("lease %-10s %s\n", l.Lease, state)
-	}
-	a.printf("gaps: %d open, %d with something missing for good (hashpivot gaps)\n", rep.OpenGaps, rep.Missing)
-	for _, s := range rep.Audits {
-		a.printf("%s\n", s)
-	}
-	for _, r := range rep.Rejects {
-		a.printf("dead letters: %d of %s from %s: %s\n", r.Count, r.Of, r.Source, r.Reason)
 	}
 }

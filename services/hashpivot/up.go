@@ -74,13 +74,17 @@ func (c *upCmd) Run(a *app) error {
 	if c.UntilDrained {
 		return p.untilDrained(a, start)
 	}
-	return a.watched(p.pubs, func() (*config, error) {
+	parts := []reloadable{p.pubs.symbols()}
+	if p.gate != nil {
+		parts = append(parts, access(p.gate))
+	}
+	return a.watched(func() (*config, error) {
 		cfg, err := a.load(m)
 		if err == nil && p.sims != nil {
 			err = p.sims.point(cfg)
 		}
 		return cfg, err
-	}, func() error { return p.serve(a.ctx) })
+	}, func() error { return p.serve(a.ctx) }, parts...)
 }
 
 // pipeline is everything that up starts, in the order in which it is stopped: sources first, sinks last.
@@ -91,6 +95,7 @@ type pipeline struct {
 	back   *backends
 	sims   *simulators // nil: live
 	admin  *run.Admin
+	absent func() // answers no more for its health; nil: it does not yet
 	lander *lander.Lander
 	gate   *gateway.Gateway // nil: off
 	night  *nightly.Service // nil: off
@@ -156,6 +161,9 @@ func (a *app) newPipeline(m mode, cfg *config, recorded string) (_ *pipeline, er
 	if p.admin, err = run.StartAdmin(cfg.Admin, reg, health, a.log); err != nil {
 		return nil, err
 	}
+	if p.absent, err = a.present(cfg, p.back.bus, p.admin.Addr(), reg, health); err != nil {
+		return nil, err
+	}
 	in := p.instance()
 	if p.back.nats != nil || p.back.engine != nil {
 		if err = in.write(cfg.DataDir); err != nil {
@@ -175,7 +183,7 @@ func newRegistry() *prometheus.Registry {
 func (p *pipeline) instance() instance {
 	in := instance{PID: os.Getpid(), Mode: p.mode, NATS: p.cfg.NATS.URL, Database: p.cfg.ClickHouse.Database, Admin: p.admin.Addr(), Started: time.Now().UTC()}
 	if p.back.nats != nil {
-		in.NATS = p.back.nats.URL()
+		in.NATS, in.NATSSync = p.back.nats.URL(), p.cfg.NATS.Sync
 	}
 	if p.sims != nil {
 		u := p.sims.sim.URLs()
@@ -397,6 +405,10 @@ func (p *pipeline) close() {
 	if p.gate != nil {
 		p.gate.Close()
 		p.gate = nil
+	}
+	if p.absent != nil {
+		p.absent()
+		p.absent = nil
 	}
 	if p.admin != nil {
 		_ = p.admin.Close()

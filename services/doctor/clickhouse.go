@@ -1,0 +1,225 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/hashpivot/hashpivot/pkg/market"
+	"github.com/hashpivot/hashpivot/pkg/store"
+)
+
+// ClickHouse is where the tables are.
+type ClickHouse struct {
+	cfg            store.Config
+	server, tables *lazily[*store.Store]
+}
+
+// NewClickHouse looks at the ClickHouse of the configuration. Close it.
+func NewClickHouse(cfg store.Config) *ClickHouse {
+	open := func(cfg store.Config) *lazily[*store.Store] {
+		return newLazily(func(ctx context.Context) (*store.Store, error) {
+			return store.Open(ctx, cfg, slog.New(slog.DiscardHandler))
+		})
+	}
+	return &ClickHouse{cfg: cfg, server: open(cfg.Anywhere()), tables: open(cfg)}
+}
+
+// Close ends the connections.
+func (c *ClickHouse) Close() error {
+	var errs []error
+	for _, l := range []*lazily[*store.Store]{c.server, c.tables} {
+		l.done()
+		if l.value != nil {
+			errs = append(errs, l.value.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Reached says whether ClickHouse is there.
+func (c *ClickHouse) Reached() Check {
+	return Simple("clickhouse", func(ctx context.Context) Finding {
+		s, err := c.ask(ctx)
+		if err != nil {
+			return fail(advice(err), "%s", err)
+		}
+		return okay("version %s", s.Version)
+	})
+}
+
+// Clock holds its clock against ours.
+func (c *ClickHouse) Clock() Check {
+	return Simple("clickhouse clock", func(ctx context.Context) Finding {
+		s, err := c.ask(ctx)
+		if err != nil {
+			return skip("ClickHouse is not reached")
+		}
+		return clock("ClickHouse", s.Offset, s.Within)
+	})
+}
+
+func (c *ClickHouse) ask(ctx context.Context) (store.Server, error) {
+	st, err := c.server.get(ctx)
+	if err != nil {
+		return store.Server{}, err
+	}
+	return st.Server(ctx)
+}
+
+// advice says what to do about an error of connecting.
+func advice(err error) string {
+	code, _ := store.Code(err)
+	switch {
+	case code == 516, code == 193, code == 194: // AUTHENTICATION_FAILED, WRONG_PASSWORD, REQUIRED_PASSWORD
+		return "correct clickhouse.user and clickhouse.password"
+	case strings.Contains(err.Error(), "x509"), strings.Contains(err.Error(), "tls:"):
+		return "see to the server's certificate, clickhouse.tls and clickhouse.ca_file"
+	case store.IsOverload(err):
+		return "the server has too much to do: see its system.processes"
+	}
+	return "start ClickHouse, or correct clickhouse.addr (the native protocol's port, 9000 or with TLS 9440); is a firewall between?"
+}
+
+// Disks says how much room the server's disks have.
+func (c *ClickHouse) Disks() Check {
+	return Check{"clickhouse disk", func(ctx context.Context) []Finding {
+		st, err := c.server.get(ctx)
+		if err != nil {
+			return one(skip("ClickHouse is not reached"))
+		}
+		disks, err := st.Disks(ctx)
+		if _, spoken := store.Code(err); err != nil && !spoken {
+			return one(skip("ClickHouse is not reached"))
+		}
+		if err != nil {
+			return one(skip("%s", firstLine(err)))
+		}
+		var out []Finding
+		for _, d := range disks {
+			f := room(d.Free, d.Total, 0, 0, 0)
+			f.Detail = d.Name + ": " + f.Detail
+			if f.State != OK {
+				f.Fix = "make room on the server's disk, or drop what is old: a full disk refuses inserts, and the streams fill up"
+			}
+			out = append(out, f)
+		}
+		return out
+	}}
+}
+
+// Schema says whether the tables are this binary's.
+func (c *ClickHouse) Schema() Check {
+	return Simple("schema", func(ctx context.Context) Finding {
+		st, err := c.tables.get(ctx)
+		if err != nil {
+			return skip("ClickHouse is not reached")
+		}
+		is, ours, err := st.Schema(ctx)
+		if _, spoken := store.Code(err); err != nil && !spoken {
+			return skip("ClickHouse is not reached")
+		}
+		const migrate = "run hashpivot migrate (up and the lander do it by themselves)"
+		switch {
+		case err != nil:
+			return fail("may this user read goose_db_version?", "%s", err)
+		case is == 0:
+			return fail(migrate, "database %s has no tables of ours yet", c.cfg.Database)
+		case is < ours:
+			return fail(migrate+"; make a backup before", "database %s is at %d, this binary is at %d", c.cfg.Database, is, ours)
+		case is > ours:
+			return fail("run the newer hashpivot, or restore the backup that was made before the upgrade: there is no way down",
+				"database %s is at %d, this binary knows up to %d", c.cfg.Database, is, ours)
+		}
+		return okay("database %s is at %d, as this binary is", c.cfg.Database, is)
+	})
+}
+
+// Grants says whether our user may do what the services need: rows are put into tables, none each, and read.
+func (c *ClickHouse) Grants(services ...string) Check {
+	return Simple("clickhouse grants", func(ctx context.Context) Finding {
+		st, err := c.tables.get(ctx)
+		if err != nil {
+			return skip("ClickHouse is not reached")
+		}
+		is, _, err := st.Schema(ctx)
+		if _, spoken := store.Code(err); err != nil && !spoken {
+			return skip("ClickHouse is not reached")
+		}
+		if err != nil {
+			return fail("see the user's profile (readonly 1 forbids even our settings; 2 is for who only reads) and its grants", "user %s may not read: %s", c.cfg.User, firstLine(err))
+		}
+		if is == 0 {
+			return skip("there are no tables to try it on yet")
+		}
+		writes, migrates := false, false
+		for _, s := range services {
+			writes = writes || slices.Contains([]string{Lander, Nightly, Audit}, s)
+			migrates = migrates || slices.Contains([]string{Lander, Nightly, Audit}, s) // each brings the schema up at its start
+		}
+		var tables []string
+		for _, s := range market.Streams() {
+			tables = append(tables, store.Tables(s)...)
+		}
+		refused := make([]error, len(tables))
+		g, gctx := errgroup.WithContext(ctx)
+		g.SetLimit(4)
+		for i, t := range tables {
+			g.Go(func() error {
+				try := st.Reads
+				if writes {
+					try = st.Writes
+				}
+				err := try(gctx, t)
+				if _, spoken := store.Code(err); err != nil && !spoken {
+					return err
+				}
+				refused[i] = err
+				return nil
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return skip("ClickHouse is not reached: %s", err)
+		}
+		var lacks []string
+		for i, err := range refused {
+			if err != nil {
+				lacks = append(lacks, tables[i])
+			}
+		}
+		if migrates {
+			for _, grant := range []string{"CREATE TABLE", "CREATE VIEW", "ALTER TABLE"} {
+				if yes, known, err := st.Granted(ctx, grant); err == nil && known && !yes {
+					lacks = append(lacks, grant)
+				}
+			}
+		}
+		verb := "read"
+		if writes {
+			verb = "write"
+		}
+		if len(lacks) > 0 {
+			why := ""
+			if err := errors.Join(refused...); err != nil {
+				why = ": " + firstLine(err)
+			}
+			return fail(fmt.Sprintf("grant it, as the server's administrator: GRANT SELECT, INSERT, CREATE, ALTER, DROP ON %s.* TO %s; of the embedded one, see readonly in clickhouse.server.users", c.cfg.Database, c.cfg.User),
+				"user %s may not %s: %s%s", c.cfg.User, verb, strings.Join(lacks, ", "), why)
+		}
+		return okay("user %s may %s all %d tables", c.cfg.User, verb, len(tables))
+	})
+}
+
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	const most = 200
+	if len(line) > most {
+		line = line[:most] + "..."
+	}
+	return line
+}
