@@ -10,7 +10,7 @@ LDFLAGS        := -X main.released=$(VERSION)
 TESTFLAGS      ?=
 BASE           ?= main
 
-.PHONY: demo up build engine libchdb test check bench compat chaos chaos-power fuzz proto web web-check browser chromium python python-test research research-python research-test clean
+.PHONY: demo up build engine libchdb test check bench compat chaos rolling chaos-power fuzz proto web web-check browser chromium python python-test research research-python research-test clean
 
 demo: build ## everything with simulated upstreams, in a directory of its own
 	$(BIN) up --sim --demo
@@ -47,6 +47,9 @@ bin/bench-peers: $(wildcard bench/peers/*) $(wildcard bench/child/*.go)
 
 chaos: build ## break the pipeline by a seeded schedule: SEED=n MINUTES=m LANDERS=n REPORT=file; the last line is JSON (docs/chaos.md)
 	go run ./e2e/chaos/cmd $(if $(SEED),-seed $(SEED)) $(if $(MINUTES),-minutes $(MINUTES)) $(if $(LANDERS),-landers $(LANDERS)) $(if $(REPORT),-report $(REPORT))
+
+rolling: build ## restart every service under load, one process at a time: RATE=n ROUNDS=n; the last line is JSON (docs/operators.md)
+	go run ./e2e/chaos/rolling $(if $(RATE),-rate $(RATE)) $(if $(ROUNDS),-rounds $(ROUNDS))
 
 chaos-power: build ## cut the power at the file system (root): SYNC=always|2m WHAT=all|nats|engine CUTS=n
 	go run ./e2e/chaos/cmd -power-cut $(or $(WHAT),all) -sync $(or $(SYNC),always) -cuts $(or $(CUTS),3) -warm 40s -rate 200 -landers 1 -shards 0

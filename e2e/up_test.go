@@ -144,12 +144,24 @@ func TestSimulatedSystem(t *testing.T) {
 			Mode    string
 			Streams map[string]struct{ Rows uint64 }
 			Feeds   []struct{ Source, State string }
+			Landing []struct{ Stream string }
+			// The process answers for itself over NATS.
+			Processes []struct {
+				Service string
+				Ready   bool
+			}
+			Gateways struct{ Gateways int }
+			Problems []any
+			Disks    []struct{ Of string }
 		}
 		if err := json.Unmarshal([]byte(out), &st); err != nil || code != 0 {
 			t.Fatalf("code %d %s %s %v", code, out, errs, err)
 		}
 		if st.Mode != "sim" || st.Streams["TRADES"].Rows == 0 || len(st.Feeds) < 4 {
 			t.Errorf("%+v", st)
+		}
+		if len(st.Landing) < 11 || len(st.Processes) != 1 || st.Processes[0].Service != "up" || !st.Processes[0].Ready || st.Gateways.Gateways != 1 || len(st.Problems) != 0 || len(st.Disks) == 0 {
+			t.Errorf("%s", out)
 		}
 		for _, f := range st.Feeds {
 			if f.State != "connected" {
@@ -158,6 +170,29 @@ func TestSimulatedSystem(t *testing.T) {
 		}
 		if code, out, errs := run(t, 10*time.Second, "health", "http://"+in.Admin+"/readyz"); code != 0 || !strings.Contains(out, `"clickhouse":"ok"`) {
 			t.Errorf("health: %d %s %s", code, out, errs)
+		}
+	})
+
+	t.Run("doctor", func(t *testing.T) {
+		code, out, errs := run(t, time.Minute, "doctor", "--json", "--data-dir", dir)
+		var rep struct {
+			OK       bool
+			Findings []struct{ Check, State, Detail, Fix string }
+		}
+		if err := json.Unmarshal([]byte(out), &rep); err != nil || code != 0 || !rep.OK {
+			t.Fatalf("code %d %s %s %v", code, out, errs, err)
+		}
+		state := map[string]string{}
+		for _, f := range rep.Findings {
+			state[f.Check] = f.State
+			if f.State == "skip" {
+				t.Errorf("%+v: everything runs", f)
+			}
+		}
+		for _, check := range []string{"configuration", "nats", "nats sync", "streams", "schema", "clickhouse grants", "deployment", "data directory", "upstream sim-alpaca", "upstream sim-bitcoind"} {
+			if state[check] != "ok" {
+				t.Errorf("%s is %s", check, state[check])
+			}
 		}
 	})
 

@@ -81,6 +81,7 @@ type proc struct {
 	changed chan struct{}
 	starts  int
 	exits   map[string]int // by how it ended, those of our kills excepted
+	exit    string         // how it ended last
 	killed  bool
 	stop    context.CancelFunc
 	gone    chan struct{}
@@ -164,7 +165,7 @@ func (p *proc) once(ctx context.Context) error {
 	}
 	_, _ = fmt.Fprintf(p.log, "---- %s: %s\n", time.Now().Format(time.RFC3339Nano), how)
 	p.mu.Lock()
-	p.cmd = nil
+	p.cmd, p.exit = nil, how
 	if !p.killed && ctx.Err() == nil {
 		p.exits[how]++
 	}
@@ -275,6 +276,13 @@ func (p *proc) terminate(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("terminate %s: %w", p.name, context.Cause(ctx))
 	}
+}
+
+// lastExit is how the process ended last.
+func (p *proc) lastExit() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.exit
 }
 
 func (p *proc) counts() (starts int, exits map[string]int) {

@@ -45,24 +45,27 @@ func (b *Bus) AnswerHealth(answer func(ctx context.Context) ([]byte, error)) (st
 	}, nil
 }
 
-// AskHealth asks all processes, and hands over what has come within the time. Nobody there is no error.
-func (b *Bus) AskHealth(ctx context.Context, within time.Duration) ([][]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
+// AskHealth asks all processes and hands over what has come: within the least time where that is enough, else within the most. Nobody there is no error.
+func (b *Bus) AskHealth(ctx context.Context, least, most time.Duration, enough func(answers [][]byte) bool) ([][]byte, error) {
 	inbox := b.nc.NewInbox()
 	sub, err := b.nc.SubscribeSync(inbox)
 	if err != nil {
 		return nil, fmt.Errorf("ask on %s: %w", SubjectHealth, err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // the connection may be gone
+	asked := time.Now()
 	if err := b.nc.PublishRequest(SubjectHealth, inbox, nil); err != nil {
 		return nil, fmt.Errorf("ask on %s: %w", SubjectHealth, err)
 	}
 	var out [][]byte
 	for {
-		m, err := sub.NextMsgWithContext(ctx)
+		until := asked.Add(most)
+		if enough(out) {
+			until = asked.Add(least)
+		}
+		m, err := next(ctx, sub, until)
 		switch {
-		case errors.Is(err, context.DeadlineExceeded):
+		case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
 			return out, nil
 		case err != nil:
 			return out, fmt.Errorf("ask on %s: %w", SubjectHealth, err)
@@ -71,4 +74,10 @@ func (b *Bus) AskHealth(ctx context.Context, within time.Duration) ([][]byte, er
 		}
 		out = append(out, m.Data)
 	}
+}
+
+func next(ctx context.Context, sub *nats.Subscription, until time.Time) (*nats.Msg, error) {
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	return sub.NextMsgWithContext(ctx)
 }

@@ -80,8 +80,12 @@ func (a *app) present(cfg *config, b *bus.Bus, admin string, reg prometheus.Gath
 	})
 }
 
-// presenceWithin is how long answers are waited for.
-const presenceWithin = 400 * time.Millisecond
+// presenceWithin is how long those are waited for that have answered before, presenceFirst everybody the first time, and presenceAtLeast who is new.
+const (
+	presenceWithin  = 2 * time.Second
+	presenceFirst   = time.Second
+	presenceAtLeast = 250 * time.Millisecond
+)
 
 func figuresOf(f *dto.MetricFamily) []presenceFigure {
 	var out []presenceFigure
@@ -106,10 +110,23 @@ func figuresOf(f *dto.MetricFamily) []presenceFigure {
 	return out
 }
 
-// presences asks all processes.
-func presences(ctx context.Context, b *bus.Bus) ([]presence, error) {
-	answers, err := b.AskHealth(ctx, presenceWithin)
+// presences asks all processes. known are those that have answered before, by id.
+func presences(ctx context.Context, b *bus.Bus, known map[string]bool) ([]presence, error) {
 	var out []presence
+	most := presenceWithin
+	if len(known) == 0 {
+		most = presenceFirst
+	}
+	answers, err := b.AskHealth(ctx, presenceAtLeast, most, func(answers [][]byte) bool {
+		seen := 0
+		for _, data := range answers {
+			var p presence
+			if json.Unmarshal(data, &p) == nil && known[p.id()] {
+				seen++
+			}
+		}
+		return len(known) > 0 && seen == len(known)
+	})
 	for _, data := range answers {
 		var p presence
 		if json.Unmarshal(data, &p) == nil { // another version's
@@ -124,6 +141,9 @@ func presences(ctx context.Context, b *bus.Bus) ([]presence, error) {
 	})
 	return out, err
 }
+
+// id is a process's own: one that was started again is another.
+func (p presence) id() string { return p.Service + " " + p.Holder + " " + p.Started.Format(time.RFC3339Nano) }
 
 func compareServices(a, b string) int {
 	order := []string{"up", "equities", "hashprice", "gpurates", "signals", "lander", "gateway", "audit", "nightly"}

@@ -162,12 +162,13 @@ func (c *statusCmd) Run(a *app) error {
 	if tty := terminal(a.stdout); tty != nil && !c.Once && !a.cli.JSON {
 		return c.live(a, g, tty)
 	}
+	// Rates want two looks, a second apart.
+	second := time.After(time.Second)
 	g.gather(a.ctx)
-	// Rates want two looks.
 	select {
 	case <-a.ctx.Done():
 		return a.ctx.Err()
-	case <-time.After(time.Second):
+	case <-second:
 	}
 	rep := g.gather(a.ctx)
 	if a.cli.JSON {

@@ -26,6 +26,7 @@ type gatherer struct {
 
 	last   time.Time // of the look before; zero: none
 	counts map[string]float64
+	known  map[string]bool // who answered then
 }
 
 func newGatherer(b *backends, cfg *config) *gatherer {
@@ -159,8 +160,10 @@ func (l *look) leases(ctx context.Context) error {
 }
 
 func (l *look) processes(ctx context.Context) (err error) {
-	l.presences, err = presences(ctx, l.b.bus)
+	l.presences, err = presences(ctx, l.b.bus, l.known)
+	l.known = map[string]bool{}
 	for _, p := range l.presences {
+		l.known[p.id()] = true
 		l.rep.Processes = append(l.rep.Processes, processStatus{
 			Service: p.Service, Holder: p.Holder, Version: p.Version, Admin: p.Admin, Started: p.Started, Ready: len(p.Trouble) == 0, Trouble: p.Trouble,
 			Memory: uint64(p.sum(figureMemory)), Units: int(p.sum(figureUnits)), Refused: int(p.sum(figureRefused)),
@@ -299,7 +302,7 @@ func (l *look) rates() map[string]float64 {
 	seconds := l.rep.At.Sub(l.last).Seconds()
 	// rise is what a counter of a process has gained. One that was not there before, or has begun anew, says nothing yet.
 	rise := func(p presence, f presenceFigure) float64 {
-		key := p.Holder + p.Started.String() + f.Name + f.Labels["stream"]
+		key := p.id() + f.Name + f.Labels["stream"]
 		now[key] += f.Value
 		was, ok := l.counts[key]
 		if !ok || now[key] < was {
