@@ -10,7 +10,7 @@ LDFLAGS        := -X main.released=$(VERSION)
 TESTFLAGS      ?=
 BASE           ?= main
 
-.PHONY: demo up build engine libchdb test check bench compat chaos rolling chaos-power fuzz proto web web-check browser chromium python python-test research research-python research-test clean
+.PHONY: demo up build engine libchdb test e2e-secure check audit-deps bench compat chaos rolling chaos-power fuzz proto web web-check browser chromium python python-test research research-python research-test clean
 
 demo: build ## everything with simulated upstreams, in a directory of its own
 	$(BIN) up --sim --demo
@@ -28,6 +28,9 @@ $(ENGINE):
 
 test: build browser web-check python-test research-test ## everything: all modules, race detector, real nats-server and engine, the built binary, the page in Chromium, all clients
 	go test -race -parallel 8 -timeout 8m $(TESTFLAGS) work
+
+e2e-secure: build ## every service a process with a user of its own, over TLS, on three nats-servers; every user tries everything that it must not do
+	cd e2e && E2E_SECURE=1 go test -count=1 -v -run '^TestSecure$$' -timeout 8m .
 
 check: build $(TOOLS)/buf $(TOOLS)/golangci-lint ## what to run before each commit: format, vet, lint, contract, quick tests
 	@test -z "$$(gofmt -l *.go pkg services schemas/reference schemas/clickhouse deploy e2e bench | tee /dev/stderr)" || { echo 'run gofmt -w on the files above'; exit 1; }

@@ -83,8 +83,14 @@ func (l *lines) text() string {
 // start runs the binary in a process group of its own.
 func start(t testing.TB, env []string, args ...string) *proc {
 	t.Helper()
+	return startProgram(t, env, binary(t), args...)
+}
+
+// startProgram runs any program so.
+func startProgram(t testing.TB, env []string, path string, args ...string) *proc {
+	t.Helper()
 	p := &proc{
-		t: t, cmd: exec.Command(binary(t), args...), done: make(chan struct{}),
+		t: t, cmd: exec.Command(path, args...), done: make(chan struct{}),
 		stdout: &lines{more: make(chan struct{})}, stderr: &lines{more: make(chan struct{})},
 	}
 	p.cmd.Env = append(os.Environ(), env...)

@@ -94,6 +94,10 @@ var duties = []Duty{
 		User: "ops", Does: "the operator's commands: status, audit, dead, tail, gaps, rates, adopt", Publishes: market.Streams(), Reads: market.Streams(), Asks: true,
 		Rejects: true, Examines: true, Changes: []string{cellLandings}, Looks: []string{cellLeases, cellRoster}, Lists: []string{leasePrefix + ">", "lander.*.*.*", cellRoster},
 	},
+	{
+		User: "up", Does: "the command up against a NATS of its own: all services in one process", Publishes: market.Streams(), Reads: market.Streams(), Rejects: true, Buries: true,
+		Declares: true, Asks: true, Claims: true, Changes: []string{cellMode, cellLandings, cellRoster, cellLeases}, Lists: []string{leasePrefix + ">", "lander.*.*.*", cellRoster},
+	},
 }
 
 // Duties lists all.

@@ -21,6 +21,44 @@ var published = map[market.Stream][]string{
 	market.Offers: {"md.v1.gpu.offer.x.y"}, market.Rates: {"md.v1.gpu.rate.x.y"}, market.Signals: {"md.v1.signal.x.TEST"}, market.Feeds: {"md.v1.feed.x"},
 }
 
+// may is what each user may, told here once more and in other words than by bus, beside what all may: what is not here must be refused.
+var may = map[string][]string{
+	"migrate":   {"create", "update", "account", "mode", "landing", "read landing"},
+	"equities":  {"TRADES", "QUOTES", "BARS", "HALTS", "FEEDS", "reject", "own lease", "read TRADES", "read QUOTES", "read BARS", "read HALTS", "read FEEDS"},
+	"hashprice": {"NETWORK", "BARS", "HASHPRICE", "SIGNALS", "FEEDS", "reject", "own lease", "read NETWORK", "read BARS", "read HASHPRICE", "read SIGNALS", "read FEEDS"},
+	"gpurates":  {"OFFERS", "RATES", "FEEDS", "reject", "own lease", "read OFFERS", "read RATES", "read FEEDS"},
+	"import":    {"TRADES", "QUOTES", "BARS", "FEEDS", "reject", "read TRADES", "read QUOTES", "read BARS", "read FEEDS"},
+	"signals":   {"BARS", "SIGNALS", "own lease", "read TRADES", "read BARS", "read HASHPRICE", "read RATES", "read SIGNALS", "read FEEDS"},
+	"lander":    append([]string{"FEEDS", "bury", "landing", "landing of a shard", "roster", "read landing", "read roster"}, each("read ", "ask the leader of ")...),
+	"gateway":   append([]string{"once", "read landing"}, slices.DeleteFunc(each("read "), func(s string) bool { return s == "read DEAD" })...),
+	"audit":     append([]string{"own lease", "read landing"}, each("read ")...),
+	"backup":    {"copy"},
+	"nightly":   append([]string{"own lease", "read landing", "read leases"}, each("read ")...),
+	"ops": append([]string{"reject", "landing", "landing of a shard", "read landing", "read leases", "read roster", "ask health"},
+		slices.DeleteFunc(each("", "read ", "ask the leader of "), func(s string) bool { return s == "DEAD" })...),
+	"up": append([]string{"create", "update", "account", "mode", "reject", "bury", "landing", "landing of a shard", "roster", "own lease", "lease of another", "once",
+		"read landing", "read leases", "read roster"}, slices.DeleteFunc(each("", "read ", "ask the leader of "), func(s string) bool { return s == "DEAD" })...),
+}
+
+// each is something with every stream.
+func each(what ...string) (out []string) {
+	for _, w := range what {
+		for _, s := range market.Streams() {
+			out = append(out, w+string(s))
+		}
+	}
+	return out
+}
+
+// May lists what the user may of all that Trespass tries.
+func May(user string) []string {
+	all := append([]string{"read mode", "hear own answers"}, may[user]...)
+	if user != "ops" {
+		all = append(all, "hear health")
+	}
+	return all
+}
+
 // attempts are all that a user could try, by what it would come to: subjects to publish to, and subjects to listen on.
 func attempts(user string) (publish, listen map[string][]string) {
 	const js, records = "$JS.API.", "KV_hashpivot"
@@ -80,8 +118,9 @@ func attempts(user string) (publish, listen map[string][]string) {
 	return publish, listen
 }
 
-// Trespass tries everything as the user, and tells by what it would have come to whether the server refused it. What is half refused is an error.
-func Trespass(t testing.TB, url, user string, opts ...nats.Option) (refused map[string]bool) {
+// Trespass tries everything as the user but what is to be left out, and tells by what it would have come to whether the server refused it. What is half refused is
+// an error.
+func Trespass(t testing.TB, url, user string, leave []string, opts ...nats.Option) (refused map[string]bool) {
 	t.Helper()
 	var mu sync.Mutex
 	said := map[bool]map[string]bool{false: {}, true: {}} // subjects, of subscriptions or not
@@ -100,6 +139,10 @@ func Trespass(t testing.TB, url, user string, opts ...nats.Option) (refused map[
 	}
 	defer nc.Close()
 	publish, listen := attempts(user)
+	for _, what := range leave {
+		delete(publish, what)
+		delete(listen, what)
+	}
 	refused = map[string]bool{}
 	try := func(all map[string][]string, do func(subject string) error) {
 		for _, what := range slices.Sorted(maps.Keys(all)) {
