@@ -193,6 +193,17 @@ func doAll(ctx context.Context, b *bus.Bus, d bus.Duty) error {
 			return fmt.Errorf("read %s: %w", s, err)
 		}
 	}
+	if d.Examines {
+		if _, err := b.AskHealth(ctx, time.Millisecond, 50*time.Millisecond, func([][]byte) bool { return true }); err != nil {
+			return err
+		}
+		if _, err := b.Storage(ctx); err != nil {
+			return err
+		}
+	}
+	if s, err := b.Server(ctx); err != nil || len(b.Lacks(s.Permissions, d.User)) > 0 {
+		return fmt.Errorf("our rights: lacking %v of %+v, %w", b.Lacks(s.Permissions, d.User), s.Permissions, err)
+	}
 	return doRecords(ctx, b, d)
 }
 
@@ -309,7 +320,7 @@ var may = map[string][]string{
 	"audit":     append([]string{"own lease", "read landing"}, each("read ")...),
 	"backup":    {"copy"},
 	"nightly":   append([]string{"own lease", "read landing", "read leases"}, each("read ")...),
-	"ops": append([]string{"reject", "landing", "landing of a shard", "read landing", "read leases", "read roster", "ask health"},
+	"ops": append([]string{"reject", "landing", "landing of a shard", "read landing", "read leases", "read roster", "ask health", "account"},
 		slices.DeleteFunc(each("", "read ", "ask the leader of "), func(s string) bool { return s == "DEAD" })...),
 }
 
