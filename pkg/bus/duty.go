@@ -37,7 +37,7 @@ const (
 	cellLeases   = leasePrefix + "*"
 )
 
-// subjectHealth is where processes are asked how they do.
+// subjectHealth is where processes are asked how they do, and every one of hashpivot's answers. Nothing is sent unasked.
 const subjectHealth = "hashpivot.health"
 
 // derivedFrom are the streams that signals are made of, and those that they go into.

@@ -9,15 +9,12 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// SubjectHealth is where whoever wants to know asks, and every process of hashpivot answers who it is and how it does. Nothing is sent unasked.
-const SubjectHealth = "hashpivot.health"
-
 // AnswerHealth lets answer reply to everyone who asks, until stop is called. The answers are made one by one.
 func (b *Bus) AnswerHealth(answer func(ctx context.Context) ([]byte, error)) (stop func(), _ error) {
 	asked := make(chan *nats.Msg, 16) // more at once than that go without an answer
-	sub, err := b.nc.ChanSubscribe(SubjectHealth, asked)
+	sub, err := b.nc.ChanSubscribe(subjectHealth, asked)
 	if err != nil {
-		return nil, fmt.Errorf("answer on %s: %w", SubjectHealth, err)
+		return nil, fmt.Errorf("answer on %s: %w", subjectHealth, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -50,12 +47,12 @@ func (b *Bus) AskHealth(ctx context.Context, least, most time.Duration, enough f
 	inbox := b.nc.NewInbox()
 	sub, err := b.nc.SubscribeSync(inbox)
 	if err != nil {
-		return nil, fmt.Errorf("ask on %s: %w", SubjectHealth, err)
+		return nil, fmt.Errorf("ask on %s: %w", subjectHealth, err)
 	}
 	defer func() { _ = sub.Unsubscribe() }() // the connection may be gone
 	asked := time.Now()
-	if err := b.nc.PublishRequest(SubjectHealth, inbox, nil); err != nil {
-		return nil, fmt.Errorf("ask on %s: %w", SubjectHealth, err)
+	if err := b.nc.PublishRequest(subjectHealth, inbox, nil); err != nil {
+		return nil, fmt.Errorf("ask on %s: %w", subjectHealth, err)
 	}
 	var out [][]byte
 	for {
@@ -65,12 +62,10 @@ func (b *Bus) AskHealth(ctx context.Context, least, most time.Duration, enough f
 		}
 		m, err := next(ctx, sub, until)
 		switch {
-		case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
+		case ctx.Err() == nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrNoResponders)):
 			return out, nil
 		case err != nil:
-			return out, fmt.Errorf("ask on %s: %w", SubjectHealth, err)
-		case m.Header.Get("Status") != "": // the server's own word that nobody is there
-			return out, nil
+			return out, fmt.Errorf("ask on %s: %w", subjectHealth, err)
 		}
 		out = append(out, m.Data)
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strings"
 	"time"
@@ -22,8 +21,6 @@ type ServerInfo struct {
 	Name, Version, Cluster string
 	User                   string
 	Permissions            Permissions
-	// Inbox is a subject that answers come to.
-	Inbox string
 	// Offset of its clock to ours, known to within Within.
 	Offset, Within time.Duration
 }
@@ -40,19 +37,63 @@ type Permission struct {
 	Deny  []string `json:"deny"`
 }
 
-// Allows reports whether the subject, which has no wildcards, may be used.
-func (p Permission) Allows(subject string) bool {
-	under := func(filter string) bool {
-		filter, _, _ = strings.Cut(filter, " ") // a queue's name may stand behind it
-		return matches(filter, subject)
+// Allows reports whether all subjects under the filter may be used.
+func (p Permission) Allows(filter string) bool {
+	all := func(f string) bool { return covers(subjectOf(f), filter) }
+	some := func(f string) bool { return overlap(subjectOf(f), filter) }
+	return (len(p.Allow) == 0 || slices.ContainsFunc(p.Allow, all)) && !slices.ContainsFunc(p.Deny, some)
+}
+
+// subjectOf is a permission without the queue's name that may stand behind it.
+func subjectOf(permission string) string {
+	subject, _, _ := strings.Cut(permission, " ")
+	return subject
+}
+
+// covers reports whether every subject under the filter lies under the other one too.
+func covers(wide, filter string) bool {
+	wt, ft := strings.Split(wide, "."), strings.Split(filter, ".")
+	for i, w := range wt {
+		switch {
+		case i >= len(ft):
+			return false
+		case w == ">":
+			return true
+		case ft[i] == ">" || w != "*" && w != ft[i]:
+			return false
+		}
 	}
-	return (len(p.Allow) == 0 || slices.ContainsFunc(p.Allow, under)) && !slices.ContainsFunc(p.Deny, under)
+	return len(wt) == len(ft)
+}
+
+// Lacks are those of the services' rights that these permissions of ours do not have, in words.
+func (b *Bus) Lacks(p Permissions, services ...string) []string {
+	var out []string
+	add := func(may Permission, what, subject string) {
+		if text := what + subject; !may.Allows(subject) && !slices.Contains(out, text) {
+			out = append(out, text)
+		}
+	}
+	for _, svc := range services {
+		d, _ := DutyOf(svc)
+		r := d.Rights()
+		for _, s := range r.Publish {
+			add(p.Publish, "publish to ", s)
+		}
+		for _, s := range r.Subscribe {
+			if s == inboxOf(d.User)+".>" { // one user may do the duties of several
+				s = b.cfg.inbox() + ".>"
+			}
+			add(p.Subscribe, "subscribe to ", s)
+		}
+	}
+	return out
 }
 
 // subjectUserInfo is answered by the server itself, for the user that asks.
 const subjectUserInfo = "$SYS.REQ.USER.INFO"
 
-// userInfoWithin is short: to a question that is not allowed there is no answer.
+// userInfoWithin is short: the server answers by itself.
 const userInfoWithin = 3 * time.Second
 
 // ErrNoUserInfo says that the server does not tell what we may do: we may not ask, or it has no system account.
@@ -63,8 +104,13 @@ func (b *Bus) Server(ctx context.Context) (ServerInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, userInfoWithin)
 	defer cancel()
 	asked := time.Now()
-	resp, err := b.nc.RequestWithContext(ctx, subjectUserInfo, nil)
-	if errors.Is(err, nats.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrPermissionViolation) {
+	var resp *nats.Msg
+	err := b.asking(ctx, func(ctx context.Context) (err error) {
+		resp, err = b.nc.RequestWithContext(ctx, subjectUserInfo, nil)
+		return err
+	}, subjectUserInfo)
+	_, denied := errors.AsType[*DeniedError](err)
+	if denied || errors.Is(err, nats.ErrNoResponders) || errors.Is(err, context.DeadlineExceeded) {
 		return ServerInfo{Name: b.nc.ConnectedServerName(), Version: b.nc.ConnectedServerVersion(), Cluster: b.nc.ConnectedClusterName()}, fmt.Errorf("%w: %w", ErrNoUserInfo, err)
 	}
 	if err != nil {
@@ -86,7 +132,7 @@ func (b *Bus) Server(ctx context.Context) (ServerInfo, error) {
 	if err := json.Unmarshal(resp.Data, &ans); err != nil {
 		return ServerInfo{}, fmt.Errorf("ask the server about our user: %w", err)
 	}
-	s := ServerInfo{Name: ans.Server.Name, Version: ans.Server.Version, Cluster: ans.Server.Cluster, User: ans.Data.User, Permissions: ans.Data.Permissions, Inbox: b.nc.NewInbox()}
+	s := ServerInfo{Name: ans.Server.Name, Version: ans.Server.Version, Cluster: ans.Server.Cluster, User: ans.Data.User, Permissions: ans.Data.Permissions}
 	if ans.Server.Time.IsZero() {
 		return s, fmt.Errorf("%w: the answer has no time", ErrNoUserInfo)
 	}
@@ -126,7 +172,7 @@ func (b *Bus) View(ctx context.Context, stream market.Stream) (StreamView, error
 		return StreamView{}, fmt.Errorf("look at stream %s: %w", stream, ErrNoStream)
 	}
 	asked := time.Now()
-	s, err := b.js.Stream(ctx, string(stream))
+	s, err := b.stream(ctx, string(stream))
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return StreamView{Info: Info{Stream: stream}}, nil
 	}
@@ -135,7 +181,9 @@ func (b *Bus) View(ctx context.Context, stream market.Stream) (StreamView, error
 	}
 	answered := time.Now()
 	i := s.CachedInfo()
-	v := StreamView{Info: infoOf(stream, i), Exists: true, Differences: b.differences(d, i.Config)}
+	want := b.declaration(d)
+	want.SubjectTransform = d.transform(b.cfg.Shards[stream])
+	v := StreamView{Info: infoOf(stream, i), Exists: true, Differences: differences(i.Config, want)}
 	v.Offset, v.Within = offset(asked, answered, i.TimeStamp)
 	if c := i.Cluster; c != nil {
 		for _, r := range c.Replicas {
@@ -148,8 +196,7 @@ func (b *Bus) View(ctx context.Context, stream market.Stream) (StreamView, error
 }
 
 // differences of a stream's configuration from its declaration.
-func (b *Bus) differences(d declaration, is jetstream.StreamConfig) []Difference {
-	want := b.declaration(d)
+func differences(is, want jetstream.StreamConfig) []Difference {
 	var out []Difference
 	differ := func(grave bool, setting string, is, declared any) {
 		if a, b := fmt.Sprint(is), fmt.Sprint(declared); a != b {
@@ -169,11 +216,25 @@ func (b *Bus) differences(d declaration, is jetstream.StreamConfig) []Difference
 	differ(true, "sealed", is.Sealed, want.Sealed)
 	differ(true, "persist_mode", is.PersistMode, want.PersistMode)
 	differ(is.Duplicates < want.Duplicates, "duplicate_window", is.Duplicates, want.Duplicates)
+	differ(is.MaxAge > 0 && want.MaxAge == 0, "max_age", is.MaxAge, want.MaxAge)
 	differ(false, "replicas", is.Replicas, want.Replicas)
 	differ(false, "max_bytes", limit(is.MaxBytes), limit(want.MaxBytes))
-	differ(is.MaxAge > 0 && want.MaxAge == 0, "max_age", is.MaxAge, want.MaxAge)
-	differ(false, "shards", max(shardsOf(is.SubjectTransform), 1), max(b.cfg.Shards[d.stream], 1))
+	differ(false, "allow_direct", is.AllowDirect, want.AllowDirect)
+	differ(false, "shards", max(shardsOf(is.SubjectTransform), 1), max(shardsOf(want.SubjectTransform), 1))
 	return out
+}
+
+// tell is a list of differences as a sentence has it.
+func tell(all []Difference) string {
+	out := make([]string, len(all))
+	for i, d := range all {
+		out[i] = d.String()
+	}
+	return strings.Join(out, "; ")
+}
+
+func (d Difference) String() string {
+	return fmt.Sprintf("%s is %s, not %s", d.Setting, d.Is, d.Declared)
 }
 
 // Progress is how far a stream, or a shard of one, has landed.
@@ -260,26 +321,13 @@ type Storage struct{ Used, Most uint64 }
 
 // Storage asks for the room that JetStream has for us.
 func (b *Bus) Storage(ctx context.Context) (Storage, error) {
-	info, err := b.js.AccountInfo(ctx)
+	var info *jetstream.AccountInfo
+	err := b.asking(ctx, func(ctx context.Context) (err error) {
+		info, err = b.js.AccountInfo(ctx)
+		return err
+	}, api+"INFO")
 	if err != nil {
 		return Storage{}, fmt.Errorf("ask JetStream for our account: %w", err)
 	}
 	return Storage{info.Store, uint64(max(info.Limits.MaxStore, 0))}, nil
-}
-
-// ConnectAdvice says what an operator can do about an error of Connect.
-func ConnectAdvice(err error) string {
-	var host *net.DNSError
-	switch {
-	case errors.Is(err, nats.ErrAuthorization), errors.Is(err, nats.ErrAuthExpired), errors.Is(err, nats.ErrAuthRevoked), errors.Is(err, nats.ErrAccountAuthExpired):
-		return "correct nats.user and nats.password, nats.token, nats.creds_file or nats.nkey_file"
-	case errors.As(err, &host):
-		return "correct the host in nats.url, or the resolver"
-	case errors.Is(err, nats.ErrSecureConnRequired):
-		return "the server wants TLS: write tls:// in nats.url"
-	}
-	if text := err.Error(); strings.Contains(text, "x509") || strings.Contains(text, "tls:") {
-		return "see to the server's certificate, and to nats.ca_file"
-	}
-	return "start NATS, or correct nats.url; is a firewall between?"
 }

@@ -38,7 +38,7 @@ func (d Duty) Rights() Rights {
 	// The server itself answers who we are and what we may.
 	add("$SYS.REQ.USER.INFO")
 	if d.Examines {
-		add(subjectHealth)
+		add(subjectHealth, api+"INFO")
 	} else {
 		r.Subscribe, r.Responds = append(r.Subscribe, subjectHealth), true
 	}

@@ -194,6 +194,17 @@ func doAll(ctx context.Context, b *bus.Bus, d bus.Duty) error {
 			return fmt.Errorf("read %s: %w", s, err)
 		}
 	}
+	if d.Examines {
+		if _, err := b.AskHealth(ctx, time.Millisecond, 50*time.Millisecond, func([][]byte) bool { return true }); err != nil {
+			return err
+		}
+		if _, err := b.Storage(ctx); err != nil {
+			return err
+		}
+	}
+	if s, err := b.Server(ctx); err != nil || len(b.Lacks(s.Permissions, d.User)) > 0 {
+		return fmt.Errorf("our rights: lacking %v of %+v, %w", b.Lacks(s.Permissions, d.User), s.Permissions, err)
+	}
 	return doRecords(ctx, b, d)
 }
 

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -103,8 +101,8 @@ func (b *Bus) declare(ctx context.Context, d declaration, cfg jetstream.StreamCo
 			return err
 		}
 	}
-	if what := differs(is, cfg); what != "" {
-		return b.declareAs(ctx, cfg, "it is declared otherwise: "+what)
+	if what := differences(is, cfg); len(what) > 0 {
+		return b.declareAs(ctx, cfg, "it is declared otherwise: "+tell(what))
 	}
 	return nil
 }
@@ -128,27 +126,6 @@ func (b *Bus) declareAs(ctx context.Context, cfg jetstream.StreamConfig, why str
 		return fmt.Errorf("%s, and we may not declare it: run hashpivot migrate as a user that may, with the same nats.replicas, max_bytes, max_age and shards: %w", why, err)
 	}
 	return err
-}
-
-// differs names what a stream has otherwise than it is declared; empty: nothing.
-func differs(is, want jetstream.StreamConfig) string {
-	var out []string
-	differ := func(setting string, is, want any) {
-		if !reflect.DeepEqual(is, want) {
-			out = append(out, fmt.Sprintf("%s is %v, not %v", setting, is, want))
-		}
-	}
-	differ("subjects", is.Subjects, want.Subjects)
-	differ("retention", is.Retention, want.Retention)
-	differ("storage", is.Storage, want.Storage)
-	differ("replicas", is.Replicas, want.Replicas)
-	differ("discard", is.Discard, want.Discard)
-	differ("max_bytes", is.MaxBytes, want.MaxBytes)
-	differ("max_age", is.MaxAge, want.MaxAge)
-	differ("duplicate_window", is.Duplicates, want.Duplicates)
-	differ("allow_direct", is.AllowDirect, want.AllowDirect)
-	differ("shards", shardsOf(is.SubjectTransform), shardsOf(want.SubjectTransform))
-	return strings.Join(out, ", ")
 }
 
 // Info is the state of a stream.

@@ -60,7 +60,7 @@ func (c *ClickHouse) Clock() Check {
 		if err != nil {
 			return skip("ClickHouse is not reached")
 		}
-		return clock("ClickHouse", s.Offset, s.Within)
+		return clock("ClickHouse", s.Offset, s.Within, clockMost)
 	})
 }
 

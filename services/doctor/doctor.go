@@ -3,6 +3,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -139,15 +140,15 @@ func (l *lazily[T]) done() {
 	<-l.ready
 }
 
-// clockWarn and clockFail are how far another clock may be off. Receive times are ours, stream times are JetStream's, event times are the venue's: with more than some
+// clockWarn and clockMost are how far another clock may be off. Receive times are ours, stream times are JetStream's, event times are the venue's: with more than some
 // seconds between them delays and orders tell nothing, tokens are refused, and with more than a minute feeds refuse what they hear.
 const (
 	clockWarn = 2 * time.Second
-	clockFail = time.Minute
+	clockMost = time.Minute
 )
 
-// clock judges the offset of another clock to ours.
-func clock(whose string, offset, within time.Duration) Finding {
+// clock judges the offset of another clock to ours, which may be most; 0: clockMost.
+func clock(whose string, offset, within, most time.Duration) Finding {
 	off := max(offset.Abs()-within, 0)
 	said := offset.Round(time.Millisecond)
 	how := fmt.Sprintf("%s's clock is %s ahead of ours", whose, said)
@@ -157,7 +158,7 @@ func clock(whose string, offset, within time.Duration) Finding {
 	how += fmt.Sprintf(" (known to %s)", within.Round(100*time.Microsecond))
 	fix := "set the clock that is wrong, and keep it with NTP: if others agree with each other, it is this machine's"
 	switch {
-	case off >= clockFail:
+	case off > cmp.Or(most, clockMost):
 		return fail(fix, "%s", how)
 	case off >= clockWarn:
 		return warn(fix, "%s", how)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -22,6 +23,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/chembed"
 	"github.com/hashpivot/hashpivot/pkg/chembed/chembedtest"
 	"github.com/hashpivot/hashpivot/pkg/market"
+	"github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/pkg/store"
 	"github.com/hashpivot/hashpivot/pkg/store/storetest"
 )
@@ -60,14 +62,17 @@ func want(t *testing.T, c Check, state State, says ...string) {
 	}
 }
 
-func natsOf(t *testing.T, url string, change func(*bus.Config)) *NATS {
+func natsOf(t *testing.T, url string, change func(*bus.Config), services ...string) *NATS {
 	t.Helper()
 	cfg := bus.DefaultConfig()
 	cfg.URL = url
 	if change != nil {
 		change(&cfg)
 	}
-	n := NewNATS(cfg)
+	if len(services) == 0 {
+		services = Services()
+	}
+	n := NewNATS(cfg, services...)
 	t.Cleanup(n.Close)
 	return n
 }
@@ -100,7 +105,7 @@ func TestOneHidesNoOther(t *testing.T) {
 	defer close(release)
 	all := Run(t.Context(), []Check{
 		{"hangs", func(context.Context) []Finding { <-release; return nil }},
-		n.Reached(), n.Clock(), n.Permissions(Lander), n.Streams(), n.Storage(), c.Reached(), c.Clock(), c.Schema(), c.Grants(Lander), c.Disks(), Deployment(n, c, "live"),
+		n.Reached(), n.Clock(time.Minute), n.Permissions(), n.Streams(), n.Storage(), c.Reached(), c.Clock(), c.Schema(), c.Grants(Lander), c.Disks(), Deployment(n, c, "live"),
 		Simple("stands", func(context.Context) Finding { return okay("it does") }),
 	}, time.Second)
 	state := map[string]State{}
@@ -126,7 +131,7 @@ func TestOneHidesNoOther(t *testing.T) {
 func TestClock(t *testing.T) {
 	f := func(offset, within time.Duration, want State) {
 		t.Helper()
-		if got := clock("NATS", offset, within); got.State != want {
+		if got := clock("NATS", offset, within, time.Minute); got.State != want {
 			t.Errorf("%s off, known to %s: %+v, want %s", offset, within, got, want)
 		}
 	}
@@ -142,18 +147,18 @@ func TestNATS(t *testing.T) {
 	srv, b := bustest.Start(t)
 	n := natsOf(t, srv.URL(), nil)
 	want(t, n.Reached(), OK, "2.")
-	want(t, n.Clock(), OK)
-	want(t, n.Permissions(Services()...), OK)
+	want(t, n.Clock(time.Minute), OK)
+	want(t, n.Permissions(), OK)
 	want(t, n.Streams(), OK, "11 as they are declared")
 	want(t, n.Storage(), OK)
 
-	want(t, natsOf(t, srv.URL(), func(c *bus.Config) { c.MaxBytes, c.Replicas = 1<<30, 3 }).Streams(), Warn, "replicas is 1, declared is 3", "max_bytes is")
-	want(t, natsOf(t, srv.URL(), func(c *bus.Config) { c.Shards = map[market.Stream]int{market.Trades: 4} }).Streams(), Warn, "TRADES: shards is 1, declared is 4")
+	want(t, natsOf(t, srv.URL(), func(c *bus.Config) { c.MaxBytes, c.Replicas = 1<<30, 3 }).Streams(), Warn, "replicas is 1, not 3", "max_bytes is")
+	want(t, natsOf(t, srv.URL(), func(c *bus.Config) { c.Shards = map[market.Stream]int{market.Trades: 4} }).Streams(), Warn, "TRADES: shards is 1, not 4")
 	bustest.Alter(t, srv, market.Halts, func(c *jetstream.StreamConfig) { c.Discard, c.MaxMsgs = jetstream.DiscardOld, 1000 })
-	want(t, n.Streams(), Fail, "HALTS: discard is DiscardOld", "max_msgs is 1000, declared is 0")
+	want(t, n.Streams(), Fail, "HALTS: discard is DiscardOld", "max_msgs is 1000, not 0")
 	bustest.Alter(t, srv, market.Halts, func(c *jetstream.StreamConfig) { c.Discard, c.MaxMsgs = jetstream.DiscardNew, -1 })
 	bustest.Alter(t, srv, market.Bars, func(c *jetstream.StreamConfig) { c.Subjects, c.Duplicates = []string{"md.v1.bar.1m.*"}, time.Second })
-	want(t, n.Streams(), Fail, "BARS: subjects is md.v1.bar.1m.*, declared is md.v1.bar.*.*; duplicate_window is 1s, declared is 2m0s")
+	want(t, n.Streams(), Fail, "BARS: subjects is md.v1.bar.1m.*, not md.v1.bar.*.*; duplicate_window is 1s, not 2m0s")
 	if err := b.Ensure(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -183,7 +188,7 @@ func TestNobodyDeclared(t *testing.T) {
 	url, _ := bustest.Configured(t, "server_name: fresh\n", t.TempDir())
 	n := natsOf(t, url, nil)
 	want(t, n.Streams(), OK, "none is declared yet")
-	want(t, n.Clock(), OK)
+	want(t, n.Clock(time.Minute), OK)
 	want(t, Deployment(n, nil, "live"), OK)
 	want(t, n.Streams(), OK, "none is declared yet")
 	b, err := n.conn.get(t.Context())
@@ -200,34 +205,56 @@ func TestNobodyDeclared(t *testing.T) {
 
 // TestNATSUsers: a wrong password, and users that may not do what they must, or not ask what they may.
 func TestNATSUsers(t *testing.T) {
+	cfg := bus.DefaultServerConfig()
+	cfg.Addr, cfg.DataDir, cfg.Users = "127.0.0.1:0", t.TempDir(), map[string]bus.Login{}
+	for _, d := range bus.Duties() {
+		cfg.Users[d.User] = bus.Login{Password: "p"}
+	}
+	srv, err := bus.StartServer(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(srv.Close)
+	own, err := bus.Connect(bus.DefaultConfig(), srv, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer own.Close()
+	if err := own.Ensure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	as := func(url, user string, password run.Secret, services ...string) *NATS {
+		t.Helper()
+		return natsOf(t, url, func(c *bus.Config) { c.User, c.Password = user, password }, services...)
+	}
+	want(t, as(srv.URL(), "lander", "wrong").Reached(), Fail, "nats.password")
+	for _, service := range Services() {
+		n := as(srv.URL(), service, "p", service)
+		want(t, n.Permissions(), OK, "user "+service+" may do")
+		want(t, n.Streams(), OK)
+	}
+	n := as(srv.URL(), "gpurates", "p", Lander)
+	want(t, n.Permissions(), Fail, "user gpurates may not", "CONSUMER.CREATE.BARS", " more", "hashpivot nats-users")
+	want(t, n.Streams(), Skip, "STREAM.INFO")
+	want(t, n.Storage(), Skip, "JS.API.INFO")
+
 	url, monitor := bustest.Configured(t, `
 server_name: guarded
 http: "127.0.0.1:-1"
 authorization { users: [
-  { user: all, password: a }
-  { user: gpurates, password: b, permissions: { publish: [ "md.v1.gpu.offer.>", "md.v1.feed.*", "$JS.API.>", "$KV.hashpivot.lease.gpurates", "$SYS.REQ.USER.INFO" ], subscribe: [ "_INBOX.>" ] } }
-  { user: denied, password: c, permissions: { publish: { deny: [ "md.v1.trade.>" ] } } }
-  { user: mute, password: d, permissions: { publish: [ "$JS.API.>" ] } }
+  { user: all, password: p }
+  { user: denied, password: p, permissions: { publish: { deny: [ "md.v1.trade.x.>" ] } } }
+  { user: mute, password: p, permissions: { publish: [ "$JS.API.>" ] } }
 ] }
 `, t.TempDir())
-	as := func(user, password string) *NATS {
-		return natsOf(t, url, func(c *bus.Config) {
-			c.User = user
-			if err := json.Unmarshal([]byte(`"`+password+`"`), &c.Password); err != nil {
-				t.Fatal(err)
-			}
-		})
-	}
-	want(t, as("all", "wrong").Reached(), Fail, "nats.password")
-	want(t, as("all", "a").Permissions(Services()...), OK, "all may do")
-	want(t, as("gpurates", "b").Permissions(GPURates), Fail, "gpurates may not", "publish to md.v1.gpu.rate", "subscribe to hashpivot.health")
-	want(t, as("denied", "c").Permissions(Equities), Fail, "publish to md.v1.trade.alpaca.IREN")
-	want(t, as("denied", "c").Permissions(Hashprice), OK)
-	n := as("mute", "d")
-	want(t, n.Permissions(Lander), Skip, "$SYS.REQ.USER.INFO")
-	want(t, n.Reached(), OK)
+	n = as(url, "all", "p")
+	want(t, n.Permissions(), OK, "all may do")
+	want(t, as(url, "denied", "p", Equities).Permissions(), Fail, "publish to md.v1.trade.*.*")
+	want(t, as(url, "denied", "p", Hashprice).Permissions(), OK)
+	mute := as(url, "mute", "p", Lander)
+	want(t, mute.Permissions(), Skip, "$SYS.REQ.USER.INFO")
+	want(t, mute.Reached(), OK)
 
-	n = as("all", "a")
 	want(t, n.Sync("", nil), Skip, "--nats-monitor")
 	want(t, n.Sync("", []string{monitor}), Warn, "guarded syncs every 2m")
 	want(t, n.Sync("", []string{"http://" + nobody(t)}), Fail)
@@ -402,15 +429,24 @@ func asNobody(t *testing.T, dir string, look func() Finding) Finding {
 		}
 	}
 	const nobody = 65534
-	out := make(chan Finding)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends
+	var as func(out chan<- Finding)
+	as = func(out chan<- Finding) {
+		runtime.LockOSThread()              // never unlocked: the thread ends
+		if unix.Gettid() == unix.Getpid() { // the process's first thread does not
+			another := make(chan Finding)
+			go as(another)
+			out <- <-another
+			runtime.UnlockOSThread()
+			return
+		}
 		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, nobody, nobody, nobody); errno != 0 {
 			out <- Finding{Detail: errno.Error()}
 			return
 		}
 		out <- look()
-	}()
+	}
+	out := make(chan Finding)
+	go as(out)
 	return <-out
 }
 

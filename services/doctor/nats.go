@@ -21,17 +21,18 @@ import (
 
 // NATS is where the streams are.
 type NATS struct {
-	conn   *lazily[*bus.Bus]
-	server *lazily[bus.ServerInfo]
+	services []string
+	conn     *lazily[*bus.Bus]
+	server   *lazily[bus.ServerInfo]
 }
 
-// NewNATS looks at the NATS of the configuration. Close it.
-func NewNATS(cfg bus.Config) *NATS {
+// NewNATS looks at the NATS of the configuration, for what these services do with it. Close it.
+func NewNATS(cfg bus.Config, services ...string) *NATS {
 	cfg.LookOnly = true
 	conn := newLazily(func(context.Context) (*bus.Bus, error) {
 		return bus.Connect(cfg, nil, slog.New(slog.DiscardHandler))
 	})
-	return &NATS{conn, newLazily(func(ctx context.Context) (bus.ServerInfo, error) {
+	return &NATS{services, conn, newLazily(func(ctx context.Context) (bus.ServerInfo, error) {
 		b, err := conn.get(ctx)
 		if err != nil {
 			return bus.ServerInfo{}, err
@@ -66,7 +67,7 @@ func one(f Finding) []Finding { return []Finding{f} }
 func (n *NATS) Reached() Check {
 	return Check{"nats", func(ctx context.Context) []Finding {
 		if _, err := n.conn.get(ctx); err != nil {
-			return one(fail(bus.ConnectAdvice(err), "%s", err))
+			return one(fail("do as it says, and ask again", "%s", err))
 		}
 		s, err := n.server.get(ctx)
 		if err != nil && !errors.Is(err, bus.ErrNoUserInfo) {
@@ -80,12 +81,12 @@ func (n *NATS) Reached() Check {
 	}}
 }
 
-// Clock holds NATS's clocks against ours: that of the server that we are connected to, and those of the streams' leaders.
-func (n *NATS) Clock() Check {
+// Clock holds NATS's clocks against ours: that of the server that we are connected to, and those of the streams' leaders. Services that publish do not start beyond most.
+func (n *NATS) Clock(most time.Duration) Check {
 	return Check{"nats clock", n.with(func(ctx context.Context, b *bus.Bus) []Finding {
 		s, err := n.server.get(ctx)
 		known, offset, within := err == nil, s.Offset, s.Within
-		for _, st := range market.Streams() {
+		for _, st := range streamsOf(n.services) {
 			v, err := b.View(ctx, st)
 			if err != nil || !v.Exists {
 				continue
@@ -97,40 +98,30 @@ func (n *NATS) Clock() Check {
 		if !known {
 			return one(skip("neither the server nor a stream tells its time"))
 		}
-		return one(clock("NATS", offset, within))
+		return one(clock("NATS", offset, within, most))
 	})}
 }
 
 // Permissions says whether our user may do what the services need.
-func (n *NATS) Permissions(services ...string) Check {
+func (n *NATS) Permissions() Check {
 	return Check{"nats permissions", n.with(func(ctx context.Context, b *bus.Bus) []Finding {
 		s, err := n.server.get(ctx)
 		if err != nil {
 			return one(skip("%s; allow the user to publish to $SYS.REQ.USER.INFO, and this can be told", err))
 		}
-		var lacks []string
-		for _, need := range append(needs(services), need{s.Inbox, true}) {
-			p, what := s.Permissions.Publish, "publish to"
-			if need.subscribe {
-				p, what = s.Permissions.Subscribe, "subscribe to"
-			}
-			if !p.Allows(need.subject) {
-				lacks = append(lacks, what+" "+need.subject)
-			}
+		who := "the user " + s.User
+		if s.User == "" {
+			who = "whoever connects"
 		}
-		who := s.User
-		if who == "" {
-			who = "without a user"
-		}
-		if len(lacks) > 0 {
+		if lacks := b.Lacks(s.Permissions, n.services...); len(lacks) > 0 {
 			const most = 6
 			more := ""
 			if len(lacks) > most {
 				more, lacks = fmt.Sprintf(" and %d more", len(lacks)-most), lacks[:most]
 			}
-			return one(fail("allow it in the server's authorization block, for this user", "%s may not %s%s", who, strings.Join(lacks, ", "), more))
+			return one(fail("give it its rights: hashpivot nats-users prints what each service's user needs", "%s may not %s%s", who, strings.Join(lacks, ", "), more))
 		}
-		return one(okay("%s may do what %s needs", who, strings.Join(services, ", ")))
+		return one(okay("%s may do what %s needs", who, strings.Join(n.services, ", ")))
 	})}
 }
 
@@ -143,15 +134,20 @@ const (
 // Streams says whether the streams are as this configuration declares them, how full they are, and whether their replicas are there.
 func (n *NATS) Streams() Check {
 	return Check{"streams", n.with(func(ctx context.Context, b *bus.Bus) []Finding {
-		views := make([]bus.StreamView, len(market.Streams()))
+		streams := streamsOf(n.services)
+		views := make([]bus.StreamView, len(streams))
 		g, gctx := errgroup.WithContext(ctx)
-		for i, st := range market.Streams() {
+		for i, st := range streams {
 			g.Go(func() (err error) {
 				views[i], err = b.View(gctx, st)
 				return err
 			})
 		}
-		if err := g.Wait(); err != nil {
+		err := g.Wait()
+		if _, denied := errors.AsType[*bus.DeniedError](err); denied {
+			return one(skip("%s", err))
+		}
+		if err != nil {
 			return one(fail("is JetStream on, for this account? nats-server wants jetstream {} in its configuration", "%s", err))
 		}
 		var out []Finding
@@ -182,19 +178,18 @@ func (n *NATS) Streams() Check {
 func judge(v bus.StreamView) (out []Finding) {
 	var grave, other []string
 	for _, d := range v.Differences {
-		text := fmt.Sprintf("%s is %s, declared is %s", d.Setting, d.Is, d.Declared)
 		if d.Grave {
-			grave = append(grave, text)
+			grave = append(grave, d.String())
 		} else {
-			other = append(other, text)
+			other = append(other, d.String())
 		}
 	}
 	if len(grave) > 0 {
-		out = append(out, fail("somebody else has changed it, and the promise does not hold so; the next start of a service sets it again where JetStream can, else move the stream away (nats stream backup) and delete it",
+		out = append(out, fail("somebody else has changed it, and the promise does not hold so; hashpivot migrate sets it again where JetStream can, else move the stream away (nats stream backup) and delete it",
 			"%s: %s", v.Stream, strings.Join(grave, "; ")))
 	}
 	if len(other) > 0 {
-		out = append(out, warn("configure all services alike (nats.*); the next start of one sets the stream to what it is told", "%s: %s", v.Stream, strings.Join(other, "; ")))
+		out = append(out, warn("configure all services alike (nats.*); hashpivot migrate sets the stream to what it is told", "%s: %s", v.Stream, strings.Join(other, "; ")))
 	}
 	if v.MaxBytes > 0 {
 		full := float64(v.Bytes) / float64(v.MaxBytes)
@@ -303,10 +298,13 @@ func Deployment(n *NATS, c *ClickHouse, mode string) Check {
 			return one(skip("ClickHouse is not reached"))
 		}
 		id, err := st.Deployment(ctx)
+		if _, spoken := store.Code(err); err != nil && !spoken {
+			return one(skip("ClickHouse is not reached"))
+		}
 		if err != nil {
 			return one(skip("the database has no identity yet; hashpivot migrate makes it"))
 		}
-		streams := market.Streams()
+		streams := streamsOf(n.services)
 		bad, unknown := make([]*Finding, len(streams)), make([]string, len(streams))
 		var g errgroup.Group
 		g.SetLimit(4)

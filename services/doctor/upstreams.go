@@ -38,7 +38,7 @@ func upstream(ctx context.Context, p feed.Probe, client *http.Client) Finding {
 	if a.Within == 0 || f.State == Fail {
 		return f
 	}
-	if c := clock(host, a.Offset, a.Within); c.State != OK {
+	if c := clock(host, a.Offset, a.Within, clockMost); c.State != OK {
 		return c
 	}
 	return f

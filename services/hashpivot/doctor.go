@@ -160,12 +160,12 @@ func (s *surgery) servers() []doctor.Check {
 	if s.cfg.NATS.URL == "" {
 		out = append(out, notRunning("nats"))
 	} else {
-		s.nats = doctor.NewNATS(s.cfg.NATS.Config)
+		s.nats = doctor.NewNATS(s.cfg.NATS.Config, s.services...)
 		known := ""
 		if s.in != nil {
 			known = s.in.NATSSync
 		}
-		out = append(out, s.nats.Reached(), s.nats.Clock(), s.nats.Permissions(s.services...), s.nats.Streams(), s.nats.Storage(), s.nats.Sync(known, s.cmd.Monitor))
+		out = append(out, s.nats.Reached(), s.nats.Clock(s.cfg.MaxClockSkew), s.nats.Permissions(), s.nats.Streams(), s.nats.Storage(), s.nats.Sync(known, s.cmd.Monitor))
 	}
 	if s.needsTables() {
 		if len(s.cfg.ClickHouse.Addr) == 0 {

@@ -143,7 +143,9 @@ func presences(ctx context.Context, b *bus.Bus, known map[string]bool) ([]presen
 }
 
 // id is a process's own: one that was started again is another.
-func (p presence) id() string { return p.Service + " " + p.Holder + " " + p.Started.Format(time.RFC3339Nano) }
+func (p presence) id() string {
+	return p.Service + " " + p.Holder + " " + p.Started.Format(time.RFC3339Nano)
+}
 
 func compareServices(a, b string) int {
 	order := []string{"up", "equities", "hashprice", "gpurates", "signals", "lander", "gateway", "audit", "nightly"}

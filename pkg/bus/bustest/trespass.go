@@ -34,7 +34,7 @@ var may = map[string][]string{
 	"audit":     append([]string{"own lease", "read landing"}, each("read ")...),
 	"backup":    {"copy"},
 	"nightly":   append([]string{"own lease", "read landing", "read leases"}, each("read ")...),
-	"ops": append([]string{"reject", "landing", "landing of a shard", "read landing", "read leases", "read roster", "ask health"},
+	"ops": append([]string{"reject", "landing", "landing of a shard", "read landing", "read leases", "read roster", "ask health", "account"},
 		slices.DeleteFunc(each("", "read ", "ask the leader of "), func(s string) bool { return s == "DEAD" })...),
 	"up": append([]string{"create", "update", "account", "mode", "reject", "bury", "landing", "landing of a shard", "roster", "own lease", "lease of another", "once",
 		"read landing", "read leases", "read roster"}, slices.DeleteFunc(each("", "read ", "ask the leader of "), func(s string) bool { return s == "DEAD" })...),
