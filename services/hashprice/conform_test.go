@@ -128,7 +128,7 @@ func TestKrakenConforms(t *testing.T) {
 var longAgo = time.Date(2006, 1, 1, 0, 0, 0, 0, time.UTC)
 
 func fastChain(t testing.TB) *simchain.Chain {
-	return ok[*simchain.Chain](t)(simchain.New(simchain.Config{World: someWorld(t), Seed: 1, Every: 50 * time.Millisecond, Origin: time.Now().Add(-time.Minute)}))
+	return ok[*simchain.Chain](t)(simchain.New(simchain.Config{World: someWorld(t), Seed: 1, Every: 150 * time.Millisecond, Origin: time.Now().Add(-time.Minute)}))
 }
 
 func TestMempoolConforms(t *testing.T) {
