@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -47,15 +48,21 @@ var identities = map[string]string{
 
 func checkIdentities(t *testing.T, dir string) {
 	t.Helper()
+	var parts []string
 	for table, expr := range identities {
-		if n := one(t, dir, "SELECT "+expr+" AS n FROM "+table); n != "0" {
-			t.Errorf("%s: %s facts stand twice", table, n)
+		parts = append(parts, "SELECT '"+table+"' AS name, "+expr+" AS n FROM "+table)
+	}
+	// In one query: each opens the directory.
+	for _, r := range query(t, dir, strings.Join(parts, " UNION ALL ")) {
+		if n := fmt.Sprint(r["n"]); n != "0" {
+			t.Errorf("%s: %s facts stand twice", r["name"], n)
 		}
 	}
 }
 
 // TestRecordedTwice: all recordings land once, a second run into the same directory adds nothing, and every recorded day is there.
 func TestRecordedTwice(t *testing.T) {
+	t.Parallel()
 	data, dir := recordings(t), t.TempDir()
 	code, out, errs := run(t, 3*time.Minute, recorded(data, dir)...)
 	if code != 0 {
@@ -93,22 +100,24 @@ func TestRecordedTwice(t *testing.T) {
 // everyDay compares the days of each recording with those in ClickHouse.
 func everyDay(t *testing.T, data, dir string) {
 	t.Helper()
+	have := days(t, dir,
+		"symbol", "toDate(event_time, 'America/New_York')", "bars WHERE interval = '1d' AND symbol != 'BTC-USD'",
+		"'BTC-USD'", "toDate(event_time)", "bars WHERE interval = '1d' AND symbol = 'BTC-USD'",
+		"'hashprice'", "toDate(event_time)", "hashprice WHERE method = 'daily'",
+		"'GPU medians'", "toDate(event_time)", "gpu_rates WHERE method = 'vast-metrics-median'",
+		"'GPU offers'", "toDate(event_time)", "gpu_offers")
 	files, err := filepath.Glob(filepath.Join(data, "equities", "daily_close", "*.csv"))
 	if err != nil || len(files) == 0 {
 		t.Fatal("no daily closes", err)
 	}
 	for _, f := range files {
 		symbol := strings.TrimSuffix(filepath.Base(f), ".csv")
-		missing(t, symbol, column(t, f, "Date"), days(t, dir, "SELECT DISTINCT toString(toDate(event_time, 'America/New_York')) AS d FROM bars WHERE interval = '1d' AND symbol = '"+symbol+"'"))
+		missing(t, symbol, column(t, f, "Date"), have[symbol])
 	}
-	missing(t, "BTC-USD", column(t, filepath.Join(data, "network", "btc_usd_daily_ohlcv.csv"), "date"),
-		days(t, dir, "SELECT DISTINCT toString(toDate(event_time)) AS d FROM bars WHERE interval = '1d' AND symbol = 'BTC-USD'"))
-	missing(t, "hashprice", column(t, filepath.Join(data, "network", "btc_coinmetrics_daily.csv"), "time"),
-		days(t, dir, "SELECT DISTINCT toString(toDate(event_time)) AS d FROM hashprice WHERE method = 'daily'"))
-	missing(t, "GPU medians", column(t, filepath.Join(data, "gpu", "vast_runpod_daily_2026-06_2026-08.csv"), "date"),
-		days(t, dir, "SELECT DISTINCT toString(toDate(event_time)) AS d FROM gpu_rates WHERE method = 'vast-metrics-median'"))
-	missing(t, "GPU offers", []string{"2026-02-27", "2026-02-28", "2026-03-01", "2026-03-02", "2026-03-03"},
-		days(t, dir, "SELECT DISTINCT toString(toDate(event_time)) AS d FROM gpu_offers"))
+	missing(t, "BTC-USD", column(t, filepath.Join(data, "network", "btc_usd_daily_ohlcv.csv"), "date"), have["BTC-USD"])
+	missing(t, "hashprice", column(t, filepath.Join(data, "network", "btc_coinmetrics_daily.csv"), "time"), have["hashprice"])
+	missing(t, "GPU medians", column(t, filepath.Join(data, "gpu", "vast_runpod_daily_2026-06_2026-08.csv"), "date"), have["GPU medians"])
+	missing(t, "GPU offers", []string{"2026-02-27", "2026-02-28", "2026-03-01", "2026-03-02", "2026-03-03"}, have["GPU offers"])
 }
 
 func missing(t *testing.T, what string, want []string, have map[string]bool) {
@@ -124,11 +133,20 @@ func missing(t *testing.T, what string, want []string, have map[string]bool) {
 	}
 }
 
-func days(t *testing.T, dir, sql string) map[string]bool {
+// days are the days of several selections, each of a name, a date and where from, by name. They are one query, since each opens the directory.
+func days(t *testing.T, dir string, of ...string) map[string]map[string]bool {
 	t.Helper()
-	out := map[string]bool{}
-	for _, r := range query(t, dir, sql) {
-		out[fmt.Sprint(r["d"])] = true
+	var parts []string
+	for s := range slices.Chunk(of, 3) {
+		parts = append(parts, "SELECT DISTINCT toString("+s[0]+") AS name, toString("+s[1]+") AS d FROM "+s[2])
+	}
+	out := map[string]map[string]bool{}
+	for _, r := range query(t, dir, strings.Join(parts, " UNION ALL ")) {
+		name := fmt.Sprint(r["name"])
+		if out[name] == nil {
+			out[name] = map[string]bool{}
+		}
+		out[name][fmt.Sprint(r["d"])] = true
 	}
 	return out
 }

@@ -21,6 +21,7 @@ import (
 
 // TestSimulatedSystem runs everything as `make demo` does and looks at it with clients of other makers.
 func TestSimulatedSystem(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	p := start(t, nil, "up", "--sim", "--json", "--free-ports", "--data-dir", dir, "--set", "sim.rate=500")
 	in := p.instance()
@@ -274,6 +275,7 @@ func engineOf(t *testing.T, pid int) int {
 
 // TestWhatTheOperatorMustMend: one clear line that names the fix, and code 2.
 func TestWhatTheOperatorMustMend(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

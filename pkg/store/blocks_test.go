@@ -48,6 +48,7 @@ func show(c *store.Column, i int) string {
 }
 
 func TestQueryBlocks(t *testing.T) {
+	t.Parallel()
 	st := storetest.Start(t)
 	ctx := context.Background()
 	const odd = `SELECT

@@ -11,6 +11,7 @@ import (
 
 // The queries that the pages for quants show run on this schema.
 func TestQueriesOfThePage(t *testing.T) {
+	t.Parallel()
 	var queries [][][]byte
 	for page, least := range map[string]int{"quants.md": 10, "cookbook.md": 25} {
 		text, err := os.ReadFile("../../docs/" + page)

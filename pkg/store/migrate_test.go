@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"reflect"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -83,71 +85,88 @@ var (
 // Several services of one system start together and each migrates.
 func TestMigrateTogether(t *testing.T) {
 	t.Parallel()
-	_, srv := storetest.StartServer(t)
+	st := storetest.Start(t)
+	ctx := context.Background()
+	all := versions(t)
+	forgotten := all[len(all)-12:] // all of them take long
+	exec(ctx, t, st, fmt.Sprintf("ALTER TABLE goose_db_version DELETE WHERE version_id >= %d SETTINGS mutations_sync = 2", forgotten[0]))
 	var wg sync.WaitGroup
 	for range 3 {
-		st := storetest.Open(t, srv)
 		wg.Go(func() {
-			if err := st.Migrate(context.Background()); err != nil {
+			if err := st.Migrate(ctx); err != nil {
 				t.Errorf("migrate beside others: %v", err)
 			}
 		})
 	}
 	wg.Wait()
+	res, err := st.Query(ctx, "SELECT uniqExact(version_id) FROM goose_db_version")
+	if err != nil || res.Rows[0][0] != uint64(len(all)+1) { // and goose's own zero
+		t.Errorf("versions %v, %v", res, err)
+	}
 }
 
-// released are the versions that a database out there may have; what is newer is released together.
+// released is the last version that a database out there may have; what is newer is released together.
 const released = 20
 
-// A database of an earlier version, with rows in it, comes to the newest and keeps its rows: from nothing, from the versions that were released, and from
-// where an upgrade may have been cut off.
+// A database of an earlier version, with rows in it, comes to the newest and keeps its rows: from the first version, from the one that was released, and from
+// where an upgrade may have been cut off. One database goes all the way, and gets rows at each of them; from nothing goes migratedInSteps.
 func TestMigrateFromEachVersion(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
-		t.Skip("starts an engine for each version")
+		t.Skip("migrates twice, which takes its time under the race detector")
 	}
-	files, err := fs.Glob(schema.Migrations, "*.sql")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("migrations: %v, %v", files, err)
-	}
-	_, srv := storetest.StartServer(t)
+	newest := versions(t)
+	cfg := storetest.Config(chembedtest.Shared(t))
+	cfg.Database = "from_each"
 	ctx := context.Background()
-	newest := ""
-	for v := len(files); v >= 0; v-- {
-		if v < len(files)-2 && v != (released+len(files))/2 && v != released && v > 1 {
-			continue
+	st, err := store.Open(ctx, cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = st.Close() }()
+	n := len(newest)
+	rows := 0
+	for _, v := range []int64{newest[0], released, newest[(n+slices.Index(newest, released))/2], newest[n-3], newest[n-2], newest[n-1]} {
+		if err := st.MigrateTo(ctx, v); err != nil {
+			t.Fatalf("migrate to version %d: %v", v, err)
 		}
-		cfg := storetest.Config(srv)
-		cfg.Database = fmt.Sprint("from_", v)
-		st, err := store.Open(ctx, cfg, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if v > 0 {
-			if err := st.MigrateTo(ctx, int64(v)); err != nil {
-				t.Fatalf("migrate to version %d: %v", v, err)
-			}
-			// By name and only what every version has: the batches of this binary send the newest columns.
-			exec(ctx, t, st, "INSERT INTO trades (event_time, stream_seq, idx, source, symbol) SELECT toDateTime64('2026-11-03 15:00:00', 9, 'UTC'), 1, number, 'sim-x', 'IREN' FROM numbers(10)")
-		}
-		if err := st.Migrate(ctx); err != nil {
-			t.Fatalf("migrate from version %d: %v", v, err)
-		}
-		if v > 0 {
-			wantCounts(t, st, 10, 0)
-		}
+		// By name and only what every version has: the batches of this binary send the newest columns.
+		exec(ctx, t, st, fmt.Sprintf("INSERT INTO trades (event_time, stream_seq, idx, source, symbol) SELECT toDateTime64('2026-11-03 15:00:00', 9, 'UTC'), %d, number, 'sim-x', 'IREN' FROM numbers(10)", v))
+		rows += 10
+	}
+	if err := st.Migrate(ctx); err != nil {
+		t.Fatalf("migrate: %v", err)
+	}
+	wantCounts(t, st, rows, 0)
+	var schemas [2]string
+	for i, st := range []*store.Store{st, migratedInSteps(t)} {
 		res, err := st.Query(ctx, "SELECT table, name, type, comment, compression_codec FROM system.columns WHERE database = currentDatabase() ORDER BY table, position")
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := fmt.Sprint(res.Rows); newest == "" {
-			newest = got
-		} else if got != newest {
-			t.Errorf("from version %d the schema is another:\n%s\nwant\n%s", v, got, newest)
-		}
-		if err := st.Close(); err != nil {
-			t.Error(err)
-		}
+		schemas[i] = fmt.Sprint(res.Rows)
 	}
+	if schemas[0] != schemas[1] {
+		t.Errorf("over the versions the schema is another:\n%s\nwant\n%s", schemas[0], schemas[1])
+	}
+}
+
+// versions are those of the migrations, in order.
+func versions(t *testing.T) (out []int64) {
+	t.Helper()
+	files, err := fs.Glob(schema.Migrations, "*.sql")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("migrations: %v, %v", files, err)
+	}
+	for _, f := range files {
+		number, _, _ := strings.Cut(f, "_")
+		v, err := strconv.ParseInt(number, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, v)
+	}
+	return out
 }
 
 func trades(t testing.TB, n int) *store.Batch {

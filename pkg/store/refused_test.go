@@ -18,6 +18,7 @@ type unknown struct{ market.Trade }
 
 // A row that can never be stored is refused alone, with its reason, and leaves nothing behind.
 func TestRefusedRows(t *testing.T) {
+	t.Parallel()
 	when := time.Date(2026, 11, 20, 15, 0, 0, 0, time.UTC)
 	good := func() *market.Trade { return trade(1, 0, "IREN", when).ev.(*market.Trade) }
 	at := trade(1, 0, "IREN", when).at

@@ -16,6 +16,7 @@ import (
 
 // Rows of a run stand once, however often they are written, and the views tell the last state.
 func TestResearch(t *testing.T) {
+	t.Parallel()
 	st := storetest.Start(t)
 	ctx := context.Background()
 	day := time.Date(2026, 11, 25, 0, 0, 0, 0, time.UTC)

@@ -14,6 +14,7 @@ import (
 
 // Five days of real answers give an H100 SXM index a day, with its sample; each value is computed again from the offers as they were published.
 func TestRealOffersGiveADailyH100Index(t *testing.T) {
+	t.Parallel()
 	if _, err := os.Stat(recordings); os.IsNotExist(err) {
 		t.Skipf("no recordings at %s: this test needs real offers that are not part of the project", recordings)
 	}

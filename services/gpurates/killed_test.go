@@ -14,6 +14,7 @@ import (
 // Killed at any moment and started again, a recorded run ends with exactly the facts of a run that was left alone: each subject has lost what
 // a broker may lose of a killed publisher.
 func TestKilledAnywhereARecordedRunLosesAndDoublesNothing(t *testing.T) {
+	t.Parallel()
 	if _, err := os.Stat(recordings); os.IsNotExist(err) {
 		t.Skipf("no recordings at %s", recordings)
 	}

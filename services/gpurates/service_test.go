@@ -116,7 +116,7 @@ func over(mem *feedtest.Memory) feed.Deps { return feed.Deps{Sink: mem, History:
 
 func wait(t *testing.T, mem *feedtest.Memory, what string, ok func([]market.Event) bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if !mem.Wait(ctx, ok) {
 		t.Fatalf("waited in vain for %s; %d events", what, mem.Len())
@@ -156,6 +156,7 @@ func checkOffers(t *testing.T, mem *feedtest.Memory) {
 }
 
 func TestTellsOffersAndRates(t *testing.T) {
+	t.Parallel()
 	_, cfg := start(t, vast.Config{SearchesPerMinute: -1})
 	cfg.Vast.Classes = append(cfg.Vast.Classes, market.Reserved)
 	cfg.Vast.HistoryFrom = "2026-09-01"
@@ -185,6 +186,7 @@ func TestTellsOffersAndRates(t *testing.T) {
 }
 
 func TestAFailedPollClosesNothingAndStaysInTheLedger(t *testing.T) {
+	t.Parallel()
 	s, cfg := start(t, vast.Config{SearchesPerMinute: -1})
 	cfg.Vast.Classes = []market.Class{market.OnDemand}
 	mem := feedtest.NewMemory()
@@ -213,6 +215,7 @@ func TestAFailedPollClosesNothingAndStaysInTheLedger(t *testing.T) {
 }
 
 func TestAnAnswerAtTheLimitClosesNothing(t *testing.T) {
+	t.Parallel()
 	_, cfg := start(t, vast.Config{SearchesPerMinute: -1})
 	cfg.Vast.Classes, cfg.Vast.Limit = []market.Class{market.OnDemand}, 20
 	mem := feedtest.NewMemory()
@@ -230,6 +233,7 @@ func TestAnAnswerAtTheLimitClosesNothing(t *testing.T) {
 }
 
 func TestABadOfferIsADeadLetterAndNotAClosing(t *testing.T) {
+	t.Parallel()
 	s, cfg := start(t, vast.Config{SearchesPerMinute: -1})
 	cfg.Vast.Classes = []market.Class{market.OnDemand}
 	mem := feedtest.NewMemory()
@@ -258,6 +262,7 @@ func TestABadOfferIsADeadLetterAndNotAClosing(t *testing.T) {
 }
 
 func TestABadKeyIsRefused(t *testing.T) {
+	t.Parallel()
 	_, cfg := start(t, vast.Config{SearchesPerMinute: -1, APIKey: "right"})
 	cfg.Vast.APIKey = run.Secret("wrong-key")
 	mem := feedtest.NewMemory()
@@ -274,6 +279,7 @@ func TestABadKeyIsRefused(t *testing.T) {
 }
 
 func TestKeepsWithinTheRate(t *testing.T) {
+	t.Parallel()
 	s, cfg := start(t, vast.Config{Now: time.Now}) // ten searches a minute
 	mem := feedtest.NewMemory()
 	stop := serve(t, cfg, over(mem))
@@ -289,6 +295,7 @@ func TestKeepsWithinTheRate(t *testing.T) {
 }
 
 func TestRestartClosesWhatWentAndDoublesNothing(t *testing.T) {
+	t.Parallel()
 	ck := &clock{at: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
 	_, cfg := start(t, vast.Config{SearchesPerMinute: -1, Now: ck.now})
 	cfg.Vast.HistoryFrom = "2026-09-01"
@@ -325,6 +332,7 @@ func TestRestartClosesWhatWentAndDoublesNothing(t *testing.T) {
 }
 
 func TestOffersAsAnObjectFromTheSimulator(t *testing.T) {
+	t.Parallel()
 	s, cfg := start(t, vast.Config{SearchesPerMinute: -1})
 	s.Single(true)
 	mem := feedtest.NewMemory()
@@ -333,6 +341,7 @@ func TestOffersAsAnObjectFromTheSimulator(t *testing.T) {
 }
 
 func TestRecordedPollsAndMedians(t *testing.T) {
+	t.Parallel()
 	if _, err := os.Stat(recordings); os.IsNotExist(err) {
 		t.Skipf("no recordings at %s: this test compares with real answers that are not part of the project", recordings)
 	}

@@ -113,8 +113,10 @@ func first(t *testing.T, mem *feedtest.Memory) map[string]*market.Offer {
 }
 
 func TestEachCloudTellsItsOffers(t *testing.T) {
+	t.Parallel()
 	for _, c := range clouds {
 		t.Run(c.key, func(t *testing.T) {
+			t.Parallel()
 			_, cfg := c.start(t, gpu.Config{APIKey: map[bool]string{true: "right"}[c.keyed]})
 			mem := feedtest.NewMemory()
 			stop := serve(t, cfg, over(mem))
@@ -153,8 +155,10 @@ func TestEachCloudTellsItsOffers(t *testing.T) {
 
 // Each way of a poll to fail is a named error, a line in the ledger from the last good poll to the next, and closes nothing.
 func TestEachCloudOutlivesEachFault(t *testing.T) {
+	t.Parallel()
 	for _, c := range clouds {
 		t.Run(c.key, func(t *testing.T) {
+			t.Parallel()
 			s, cfg := c.start(t, gpu.Config{})
 			mem := feedtest.NewMemory()
 			stop := serve(t, cfg, over(mem))
@@ -199,6 +203,7 @@ func TestEachCloudOutlivesEachFault(t *testing.T) {
 
 // A bad key ends its own upstream, and the error names the key and not its value.
 func TestABadKeyEndsItsUpstreamOnly(t *testing.T) {
+	t.Parallel()
 	for _, c := range clouds {
 		if !c.keyed && c.key != "runpod" {
 			continue
@@ -246,6 +251,7 @@ func (c *Config) setKey(key string, k run.Secret) {
 }
 
 func TestRunPodWithAKeyReadsTheRESTCatalogue(t *testing.T) {
+	t.Parallel()
 	c := cloudNamed(t, "runpod")
 	_, free := c.start(t, gpu.Config{APIKey: "right"})
 	_, keyed := c.start(t, gpu.Config{APIKey: "right"})
@@ -276,6 +282,7 @@ func TestRunPodWithAKeyReadsTheRESTCatalogue(t *testing.T) {
 }
 
 func TestSoldOutIsListedAndNotRentable(t *testing.T) {
+	t.Parallel()
 	for _, key := range []string{"runpod", "lambda", "shadeform", "prime_intellect", "akash"} {
 		c := cloudNamed(t, key)
 		_, cfg := c.start(t, gpu.Config{})
@@ -294,6 +301,7 @@ func TestSoldOutIsListedAndNotRentable(t *testing.T) {
 }
 
 func TestPagesAreReadToTheirEnd(t *testing.T) {
+	t.Parallel()
 	for _, key := range []string{"prime_intellect", "azure"} {
 		c := cloudNamed(t, key)
 		n := map[int]int{}
@@ -314,6 +322,7 @@ func TestPagesAreReadToTheirEnd(t *testing.T) {
 }
 
 func TestEndlessPagesAreAFailedPoll(t *testing.T) {
+	t.Parallel()
 	for _, key := range []string{"prime_intellect", "azure"} {
 		s, cfg := cloudNamed(t, key).start(t, gpu.Config{PageSize: 5})
 		if err := s.Target().Order(control.Order{Fault: control.PageLoop}); err != nil {
@@ -339,6 +348,7 @@ func TestEndlessPagesAreAFailedPoll(t *testing.T) {
 
 // The real service's clock was an hour off once; offers at the wrong time are worse than none.
 func TestAClockHoursOffIsAFailedPoll(t *testing.T) {
+	t.Parallel()
 	for _, off := range []time.Duration{-3 * time.Hour, 3 * time.Hour} {
 		_, cfg := cloudNamed(t, "akash").start(t, gpu.Config{Now: func() time.Time { return time.Now().Add(off) }})
 		cfg.ClockSkew = 5 * time.Minute
@@ -358,6 +368,7 @@ func TestAClockHoursOffIsAFailedPoll(t *testing.T) {
 
 // A restart neither tells again nor claims a hole: the lists change rarely, and the last event may be long ago.
 func TestARestartOfAQuietListClaimsNoHole(t *testing.T) {
+	t.Parallel()
 	ck := &clock{at: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
 	_, cfg := cloudNamed(t, "azure").start(t, gpu.Config{Now: ck.peek})
 	cfg.Azure.PollEvery = time.Hour

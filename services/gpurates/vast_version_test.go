@@ -14,6 +14,7 @@ import (
 
 // Whoever changes a value of vast-wmedian has to raise its version: rows of one version are of one calculation.
 func TestVastIndexIsThatOfVersion1(t *testing.T) {
+	t.Parallel()
 	if _, err := os.Stat(recordings); os.IsNotExist(err) {
 		t.Skipf("no recordings at %s: this test recomputes real offers that are not part of the project", recordings)
 	}

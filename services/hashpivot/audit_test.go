@@ -18,6 +18,7 @@ import (
 
 // The operator's way from an audit to dead letters and back, by the commands.
 func TestAuditAndDeadCommands(t *testing.T) {
+	t.Parallel()
 	st, engine := storetest.StartServer(t)
 	raw, b := bustest.Start(t)
 	ctx := t.Context()

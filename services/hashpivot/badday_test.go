@@ -56,6 +56,7 @@ const badSource = "sim-alpaca"
 // auction. Then every print that the venue published is in ClickHouse once, the bars are those of a batch over the same prints, and the ledger has
 // each hole and its repair, and none that was not.
 func TestBadDay(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("a day takes a minute")
 	}

@@ -14,6 +14,7 @@ import (
 
 // The command serves ClickHouse's protocols with the users of the configuration, and ends in order by the signal's context.
 func TestClickHouseCommand(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "config.yaml")
 	text := "clickhouse:\n  server:\n    users:\n      quant: {password: secret, readonly: 2, bounds: {max_threads: {max: 4}}}\n      admin: {no_password: true}\n"
@@ -79,6 +80,7 @@ func TestClickHouseCommand(t *testing.T) {
 }
 
 func TestClickHouseCommandRefuses(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		set  []string
 		want string

@@ -31,6 +31,7 @@ const exportTrades = `INSERT INTO trades (event_time, recv_time, stream_time, st
 	FROM numbers(%d)`
 
 func TestExport(t *testing.T) {
+	t.Parallel()
 	st, srv := storetest.StartServer(t)
 	ctx := context.Background()
 	do := func(sql string) {

@@ -45,6 +45,7 @@ func TestNightlyOn(t *testing.T) {
 }
 
 func TestNightlyCommandLine(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		args, want string
 		code       int

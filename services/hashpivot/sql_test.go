@@ -24,6 +24,7 @@ const oddRow = `SELECT
 	nan AS undefined, -inf AS least, 0.1 AS tenth, true AS yes`
 
 func TestSQLFormats(t *testing.T) {
+	t.Parallel()
 	srv := chembedtest.Start(t)
 	f := func(code int, want string, args ...string) (string, string) {
 		t.Helper()

@@ -67,6 +67,7 @@ func TestDecodeKraken(t *testing.T) {
 }
 
 func TestKrakensHolesEndInTheLedger(t *testing.T) {
+	t.Parallel()
 	o := observe(t, simchain.Config{})
 	o.cfg.Kraken.Channel = krakenTrade
 	mem := feedtest.NewMemory()
@@ -94,6 +95,7 @@ func TestKrakensHolesEndInTheLedger(t *testing.T) {
 
 // One upstream that refuses us ends alone: the others go on, and the state says so.
 func TestOneRefusalDoesNotStopTheOthers(t *testing.T) {
+	t.Parallel()
 	o := observe(t, simchain.Config{Height: 900_000})
 	o.cfg.Kraken.Symbol = "BTC/XYZ"
 	o.cfg.Bitcoind.Password = "wrong"
@@ -122,6 +124,7 @@ func TestOneRefusalDoesNotStopTheOthers(t *testing.T) {
 
 // A node that was started again has another cookie: that is no refusal.
 func TestBitcoindsCookieIsReadAgain(t *testing.T) {
+	t.Parallel()
 	o := observe(t, simchain.Config{Height: 900_000})
 	o.cfg.Mempool.Enabled = false
 	cookie := t.TempDir() + "/.cookie"

@@ -144,6 +144,7 @@ func lastLive(mem *feedtest.Memory) *market.Hashprice {
 
 // A node of one's own is enough for blocks; its push alone finds new ones, and so does its poll alone.
 func TestBitcoindAloneIsACompleteSourceOfBlocks(t *testing.T) {
+	t.Parallel()
 	for name, mute := range map[string]bool{"by push": false, "by poll while the push is mute": true} {
 		t.Run(name, func(t *testing.T) {
 			o := observe(t, simchain.Config{Height: 900_000})
@@ -186,6 +187,7 @@ func TestBitcoindAloneIsACompleteSourceOfBlocks(t *testing.T) {
 
 // The halving of 20 April 2024, from the node and from mempool alike: golden vector 2 of the formula.
 func TestHalving(t *testing.T) {
+	t.Parallel()
 	for _, source := range []string{"sim-bitcoind", "sim-mempool"} {
 		t.Run(source, func(t *testing.T) {
 			o := observe(t, simchain.Config{Height: 839_999})
@@ -227,6 +229,7 @@ func TestHalving(t *testing.T) {
 
 // A retarget is a jump of the hashprice by the ratio of the difficulties, at its block and not before.
 func TestRetargetIsAJump(t *testing.T) {
+	t.Parallel()
 	const at = 2016 * 440
 	o := observe(t, simchain.Config{Height: at - 1})
 	o.cfg.Mempool.Enabled, o.cfg.Kraken.Enabled = false, false
@@ -260,6 +263,7 @@ func TestRetargetIsAJump(t *testing.T) {
 
 // A reorganisation that happened while nobody ran is told as revisions by both sources, and the hashprice goes on from the new branch.
 func TestReorganisationsAcrossARestart(t *testing.T) {
+	t.Parallel()
 	for _, depth := range []int{1, 3} {
 		t.Run(fmt.Sprintf("depth %d", depth), func(t *testing.T) {
 			o := observe(t, simchain.Config{Height: 900_000})
@@ -307,6 +311,7 @@ func TestReorganisationsAcrossARestart(t *testing.T) {
 
 // The chain source is the first of the configured order that is neither behind nor silent, and the row says which.
 func TestChainSourceFailsOverByFreshness(t *testing.T) {
+	t.Parallel()
 	o := observe(t, simchain.Config{Height: 900_000})
 	o.cfg.Calculator.MaxChainAge = 400 * time.Millisecond
 	mem := feedtest.NewMemory()
@@ -350,6 +355,7 @@ func TestChainSourceFailsOverByFreshness(t *testing.T) {
 }
 
 func TestPriceIsTheMedianOfLiveSources(t *testing.T) {
+	t.Parallel()
 	o := observe(t, simchain.Config{Height: 900_000})
 	o.cfg.Bitcoind.RPCURL = ""
 	o.cfg.Calculator.MaxPriceAge = 700 * time.Millisecond

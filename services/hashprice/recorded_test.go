@@ -56,6 +56,7 @@ func float(t *testing.T, s string) float64 {
 // The daily hashprice against Coin Metrics' figures: (issuance + fees) in dollars over the hashrate, which is an independent way to the same
 // number. On days with a retarget Coin Metrics' hashrate weighs by blocks and ours by time, so those are told apart.
 func TestRecordedDailyHashpriceAgreesWithCoinMetrics(t *testing.T) {
+	t.Parallel()
 	rows := table(t, "btc_coinmetrics_daily.csv")
 	s := start(t, mempool.Config{Dir: recordings}, coinbase.Config{Dir: recordings})
 	s.cfg.StopAtEnd = true
@@ -196,6 +197,7 @@ func checkEveryDay(t *testing.T, mem *feedtest.Memory) {
 // Killed at any moment and started again, a recorded run ends with exactly the facts of a run that was left alone: each subject has lost what
 // a broker may lose of a killed publisher.
 func TestKilledAnywhereARecordedRunLosesAndDoublesNothing(t *testing.T) {
+	t.Parallel()
 	if _, err := os.Stat(recordings); os.IsNotExist(err) {
 		t.Skipf("no recordings at %s", recordings)
 	}

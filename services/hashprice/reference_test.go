@@ -63,6 +63,7 @@ func from(source string) func(*market.Hashprice) bool {
 
 // What others publish stands beside ours, marked as theirs, with the difference.
 func TestPublishedHashpricesStandBesideOurs(t *testing.T) {
+	t.Parallel()
 	o := observe(t, simchain.Config{Every: 40 * time.Second, Origin: time.Now().Add(-24 * time.Hour)})
 	o.publish(t)
 	o.cfg.HistoryFrom = time.Now().UTC().AddDate(0, 0, -6).Format(time.DateOnly)
@@ -140,6 +141,7 @@ func TestTheDifferenceIsToOursOfTheSameTime(t *testing.T) {
 
 // A value that its publisher computed again is a revision, whatever restarts lie between.
 func TestACorrectedReferenceIsARevision(t *testing.T) {
+	t.Parallel()
 	o := observe(t, simchain.Config{})
 	p := o.publish(t)
 	o.cfg.Braiins.Enabled, o.cfg.CoinMetrics.Enabled = false, false
@@ -160,6 +162,7 @@ func TestACorrectedReferenceIsARevision(t *testing.T) {
 
 // After three days away the hole is filled with the hourly index, and no hour's mean passes for a revision of five minutes.
 func TestLuxorsLongHoleIsFilledInHours(t *testing.T) {
+	t.Parallel()
 	o := observe(t, simchain.Config{})
 	o.publish(t)
 	ago := 3 * 24 * time.Hour
@@ -210,6 +213,7 @@ func TestLuxorsLongHoleIsFilledInHours(t *testing.T) {
 }
 
 func TestAReferencesFaultsCostItselfOnly(t *testing.T) {
+	t.Parallel()
 	o := observe(t, simchain.Config{})
 	p := o.publish(t)
 	o.cfg.Luxor.Key = "wrong"
@@ -252,6 +256,7 @@ func runService2(t *testing.T, cfg Config, mem *feedtest.Memory) {
 }
 
 func TestCoinMetricsPagesAreReadToTheirEnd(t *testing.T) {
+	t.Parallel()
 	o := observe(t, simchain.Config{})
 	p := o.publish(t)
 	f, err := feed.New(feed.Config{Source: "sim-coinmetrics", Sink: feedtest.NewMemory()})

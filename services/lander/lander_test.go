@@ -177,6 +177,7 @@ func (w *world) exec(sql string) {
 }
 
 func TestLandsEverythingOnceAcrossRestarts(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cfg := small()
 	cfg.MaxRows = 700 // many ranges
@@ -199,6 +200,7 @@ func TestLandsEverythingOnceAcrossRestarts(t *testing.T) {
 
 // TestEngineKilledWhileLanding: kill -9 of the engine at any moment costs neither a row nor a double.
 func TestEngineKilledWhileLanding(t *testing.T) {
+	t.Parallel()
 	st, engine := storetest.StartServer(t, func(*chembed.Config) {})
 	w := worldWith(t, st)
 	cfg := small()
@@ -216,6 +218,7 @@ func TestEngineKilledWhileLanding(t *testing.T) {
 }
 
 func TestWhatCannotLandIsDeadOnceAndTheRestLands(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.publish(0, 10)
 	bustest.Foreign(t, w.raw, "md.v1.trade.foreign.IREN", []byte("not protobuf"))
@@ -240,6 +243,7 @@ func TestWhatCannotLandIsDeadOnceAndTheRestLands(t *testing.T) {
 }
 
 func TestAuditSeesLossAndDoubles(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cfg := small()
 	w.publish(0, 100)
@@ -267,6 +271,7 @@ func TestAuditSeesLossAndDoubles(t *testing.T) {
 
 // TestHolesHoldNothing: messages that were deleted before they landed leave holes; the ranges go over them.
 func TestHolesHoldNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for i := range 20 {
 		w.publish(i, i+1)
@@ -284,6 +289,7 @@ func TestHolesHoldNothing(t *testing.T) {
 // TestForgottenTokensDoNotDouble: after a power cut the engine may have the rows of the last range and not its tokens. The range was
 // inserted again then, and every row of it stood twice.
 func TestForgottenTokensDoNotDouble(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.publish(0, 500)
 	l, r := w.start(small())

@@ -72,8 +72,10 @@ func (w *world) refuses(cfg lander.Config, words string) {
 // TestStreamMadeAnewGoesOn: a stream that is deleted and made again has sequences that mean other messages. They land beside the old rows, and what the old stream may
 // have held is a line in the gap ledger.
 func TestStreamMadeAnewGoesOn(t *testing.T) {
+	t.Parallel()
 	for _, running := range []bool{false, true} {
 		t.Run(fmt.Sprintf("while landing %v", running), func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			w.publish(0, 10)
 			l, r := w.start(all())
@@ -105,6 +107,7 @@ func TestStreamMadeAnewGoesOn(t *testing.T) {
 
 // TestPurgedBeforeItLandedIsListed: messages that are gone before they landed are loss, and loss is a line in the gap ledger, never silence.
 func TestPurgedBeforeItLandedIsListed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	for i := range 10 {
 		w.publish(i, i+1)
@@ -141,6 +144,7 @@ func TestPurgedBeforeItLandedIsListed(t *testing.T) {
 }
 
 func TestLostRecordIsRebuiltFromTheTables(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cfg := small()
 	cfg.MaxRows = 100
@@ -161,6 +165,7 @@ func TestLostRecordIsRebuiltFromTheTables(t *testing.T) {
 
 // TestTornRangeWithoutItsRecordIsCompleted: the record is lost and the last range had landed in one of its two partitions only.
 func TestTornRangeWithoutItsRecordIsCompleted(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.publish(0, 100)
 	december := func(n int) {
@@ -183,6 +188,7 @@ func TestTornRangeWithoutItsRecordIsCompleted(t *testing.T) {
 }
 
 func TestRefusesWhatDoesNotBelongTogether(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.publish(0, 10)
 	w.land(small())
@@ -229,6 +235,7 @@ func TestRefusesWhatDoesNotBelongTogether(t *testing.T) {
 
 // TestAdoptsADatabase: a NATS that is gone for good leaves a database whose rows no record explains. It is refused, until somebody says that it is meant.
 func TestAdoptsADatabase(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.publish(0, 10)
 	w.land(all())
@@ -257,6 +264,7 @@ func TestAdoptsADatabase(t *testing.T) {
 // TestAnotherVersionBeganTheRange: a binary was replaced between a crash and the replay of its range, and makes a row of what the old one had dead-lettered, or the other
 // way round. Every event stays either landed or dead.
 func TestAnotherVersionBeganTheRange(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.publish(0, 5)
 	bad := trade(5)

@@ -42,6 +42,7 @@ func (w *world) cut(n int) {
 // TestLandersShareAStream: a stream is cut while it lands, again into another number, and landers come and go; nothing is lost, nothing doubled, and what the records
 // say of the whole stream is true.
 func TestLandersShareAStream(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	cfg := small()
 	cfg.MaxRows = 200
@@ -92,6 +93,7 @@ func TestLandersShareAStream(t *testing.T) {
 
 // TestTakesOverFromALanderThatIsGone: one that no longer renews its place keeps its units for the time of its lease and not longer.
 func TestTakesOverFromALanderThatIsGone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	gone := w.bus.Roster("lander", "nobody", string(market.Trades)+","+string(market.Dead), time.Second, nil)
 	if err := gone.Renew(t.Context()); err != nil {
@@ -117,6 +119,7 @@ func TestTakesOverFromALanderThatIsGone(t *testing.T) {
 
 // TestFencedLanderComesBack: a lander of an older kind, which knows no list, takes a stream over by the record alone. Ours gives way and then takes it back.
 func TestFencedLanderComesBack(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.publish(0, 100)
 	deps := w.deps()

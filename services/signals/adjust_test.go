@@ -14,6 +14,7 @@ import (
 
 // TestAdjustedPrices asks the real engine for prices over splits and distributions, as of several dates.
 func TestAdjustedPrices(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	st := storetest.Start(t)
 	one := func(sql string) string {

@@ -15,6 +15,7 @@ import (
 // TestTradeDateOfTheTape feeds the engine a whole trade date with a night session, as it is delivered live with auctions, late prints,
 // cancels and corrections, and holds minutes and the day against what the tape says of them itself.
 func TestTradeDateOfTheTape(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("a whole trade date")
 	}

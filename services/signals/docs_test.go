@@ -11,6 +11,7 @@ import (
 
 // The queries that the pages on bars and exposures show run on this schema.
 func TestQueriesOfThePages(t *testing.T) {
+	t.Parallel()
 	var queries [][][]byte
 	for page, least := range map[string]int{"bars": 5, "exposure": 2} {
 		text, err := os.ReadFile("../../docs/" + page + ".md")

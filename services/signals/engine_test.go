@@ -162,6 +162,7 @@ func drawTape(rt *rapid.T, loc *time.Location) []market.Trade {
 // TestEngineEqualsBuild: after every print the engine's bars are those that Build makes of all prints so far, whatever came in which order,
 // and told late or soon.
 func TestEngineEqualsBuild(t *testing.T) {
+	t.Parallel()
 	cal, rules := us(t), alpacaRules(t)
 	loc, err := time.LoadLocation("America/New_York")
 	if err != nil {
@@ -218,6 +219,7 @@ func TestEngineEqualsBuild(t *testing.T) {
 
 // TestOrderDoesNotMatter: prints with times of their own make the same bars in whatever order they come.
 func TestOrderDoesNotMatter(t *testing.T) {
+	t.Parallel()
 	cal, rules := us(t), alpacaRules(t)
 	loc, _ := time.LoadLocation("America/New_York")
 	rapid.Check(t, func(rt *rapid.T) {

@@ -186,6 +186,7 @@ func deref(list []*market.Trade) (out []market.Trade) {
 // TestServiceFollowsRestartsAndRevises: bars from what was stored before the start and after, revisions, a restart that tells nothing twice,
 // final bars, and a cancel of a trade date that is long out of memory.
 func TestServiceFollowsRestartsAndRevises(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, open.Add(30*time.Minute))
 	cfg := DefaultConfig()
 	cfg.Bars.ReviseEvery = 100 * time.Millisecond
@@ -246,6 +247,7 @@ func TestServiceFollowsRestartsAndRevises(t *testing.T) {
 
 // TestKilledAnywhere: a service that is killed after any number of events and started again tells the same bars, each revision once.
 func TestKilledAnywhere(t *testing.T) {
+	t.Parallel()
 	cfg := DefaultConfig()
 	cfg.Bars.ReviseEvery = 100 * time.Millisecond
 	for _, n := range []int{0, 1, 3, 7, 11} {
@@ -291,6 +293,7 @@ func TestKilledAnywhere(t *testing.T) {
 
 // TestDateThatTheStreamForgot: prints of a date whose beginning has aged out of the stream change no bar, and are counted.
 func TestDateThatTheStreamForgot(t *testing.T) {
+	t.Parallel()
 	s := newStage(t, time.Date(2026, 11, 25, 15, 0, 0, 0, time.UTC))
 	cfg := DefaultConfig()
 	cfg.Bars.Restore, cfg.Bars.Retain = 24*time.Hour, 1

@@ -52,6 +52,7 @@ func (r tradeRecord) trade(symbol string) market.Trade {
 
 // TestMinutesOfTheSimulator holds our minute bars against those that Alpaca's simulator makes in its own way, of the same prints.
 func TestMinutesOfTheSimulator(t *testing.T) {
+	t.Parallel()
 	w, err := world.New(world.Config{Seed: 7})
 	if err != nil {
 		t.Fatal(err)

@@ -49,6 +49,7 @@ func TestRecentHistoryIsWaitedFor(t *testing.T) {
 
 // TestUpdatedMinute: a minute that the venue updates is told again as the bar's next revision.
 func TestUpdatedMinute(t *testing.T) {
+	t.Parallel()
 	v := newVenue(t, alpaca.Config{Rate: 50})
 	r := start(t, v.config(), feedtest.NewMemory())
 	r.until("prints", atLeast[*market.Trade](5, nil))

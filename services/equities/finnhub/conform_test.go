@@ -183,6 +183,7 @@ func atLeast[T market.Event](n int, ok func(T) bool) func([]market.Event) bool {
 
 // A hole of a free plan is given up, and the ledger says of what.
 func TestHolesAreGivenUp(t *testing.T) {
+	t.Parallel()
 	sim := simulator(t, finnhub.Config{Tape: tape.Config{Rate: 200, Steady: true}})
 	r := start(t, sim, nil)
 	r.until("prints", atLeast(20, func(*market.Trade) bool { return true }))
@@ -194,6 +195,7 @@ func TestHolesAreGivenUp(t *testing.T) {
 
 // With candles in the plan a hole has at least its minutes.
 func TestCandlesFillAHolePartly(t *testing.T) {
+	t.Parallel()
 	sim := simulator(t, finnhub.Config{Candles: true, RequestsPerMinute: -1, Tape: tape.Config{Rate: 200, Steady: true}})
 	r := start(t, sim, func(c *Config) { c.History = "candles" })
 	r.until("prints", atLeast(20, func(*market.Trade) bool { return true }))
@@ -206,6 +208,7 @@ func TestCandlesFillAHolePartly(t *testing.T) {
 
 // The venue's silence without a close is found by its missing pings, whatever the session.
 func TestASilentConnectionIsRenewed(t *testing.T) {
+	t.Parallel()
 	sim := simulator(t, finnhub.Config{PingEvery: 20 * time.Millisecond, Tape: tape.Config{Rate: 50, Steady: true}})
 	r := start(t, sim, func(c *Config) { c.MuteAfter = 300 * time.Millisecond })
 	r.until("prints", atLeast(5, func(*market.Trade) bool { return true }))
@@ -218,6 +221,7 @@ func TestASilentConnectionIsRenewed(t *testing.T) {
 }
 
 func TestAnOldConnectionIsRenewed(t *testing.T) {
+	t.Parallel()
 	sim := simulator(t, finnhub.Config{Tape: tape.Config{Rate: 50, Steady: true}})
 	r := start(t, sim, func(c *Config) { c.MuteAfter, c.ReconnectEvery = 800*time.Millisecond, 600*time.Millisecond })
 	r.until("the renewal", atLeast(1, func(f *market.FeedEvent) bool {
@@ -227,6 +231,7 @@ func TestAnOldConnectionIsRenewed(t *testing.T) {
 
 // What the plan has no room for is in the ledger, with the reason.
 func TestSymbolsBeyondTheLimitAreListed(t *testing.T) {
+	t.Parallel()
 	sim := simulator(t, finnhub.Config{Tape: tape.Config{Rate: 200, Steady: true}})
 	r := start(t, sim, func(c *Config) { c.SymbolLimit = 3 })
 	r.until("the line of the fourth symbol", atLeast(1, func(g *market.FeedGap) bool { return g.Symbol == "IREN" && strings.Contains(g.Reason, "symbol_limit") }))
@@ -242,6 +247,7 @@ func TestSymbolsBeyondTheLimitAreListed(t *testing.T) {
 
 // The venue wants the key in the URL: it must be in no error, no log and no event.
 func TestTheKeyIsNotTold(t *testing.T) {
+	t.Parallel()
 	const secret = run.Secret("sEcReT-kEy")
 	sim := simulator(t, finnhub.Config{Key: "another"})
 	r := start(t, sim, func(c *Config) { c.Key = secret })

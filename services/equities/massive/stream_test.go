@@ -21,6 +21,7 @@ var lively = tape.Config{Rate: 400, Steady: true, FaultEvery: 10, LateBy: 100 * 
 // What was published is what the venue's history tells of the time, hole included: every print once, and the cancel of each that does not
 // count any more as far as a hole was read.
 func TestLiveEqualsHistory(t *testing.T) {
+	t.Parallel()
 	sim := simulator(t, massive.Config{Key: "key", Tape: lively})
 	r := start(t, sim, feedtest.NewMemory(), func(c *Config) { c.PageLimit = 100 })
 	r.until("prints", atLeast(100, all[*market.Trade]))
@@ -114,6 +115,7 @@ func (r *running) fetch(kind engine.Kind, from, to time.Time, fn func(market.Eve
 }
 
 func TestWhatThePlanLacks(t *testing.T) {
+	t.Parallel()
 	sim := simulator(t, massive.Config{NoWebsocket: true})
 	if err := start(t, sim, feedtest.NewMemory(), nil).refused(); !strings.Contains(err.Error(), "plan") {
 		t.Errorf("refused with %v", err)
@@ -126,6 +128,7 @@ func TestWhatThePlanLacks(t *testing.T) {
 
 // A second connection is told so after its subscription succeeded, and comes again when the first has gone.
 func TestOneConnectionTooMany(t *testing.T) {
+	t.Parallel()
 	sim := simulator(t, massive.Config{Tape: lively})
 	first := start(t, sim, feedtest.NewMemory(), nil)
 	first.until("prints", atLeast(1, all[*market.Trade]))
@@ -139,6 +142,7 @@ func TestOneConnectionTooMany(t *testing.T) {
 
 // History that the plan does not have is in the ledger, and the rest is read.
 func TestHistoryWithoutEntitlement(t *testing.T) {
+	t.Parallel()
 	sim := simulator(t, massive.Config{Tape: lively})
 	r := start(t, sim, feedtest.NewMemory(), func(c *Config) { c.Halts, c.Imbalances, c.SecondBars = false, false, false })
 	r.until("the first line", atLeast(1, func(g *market.FeedGap) bool { return g.State == market.GapFilled }))
@@ -151,6 +155,7 @@ func TestHistoryWithoutEntitlement(t *testing.T) {
 
 // The venue's word on too many calls comes with HTTP 200 at times: the page is asked for again, and nothing of it is lost.
 func TestLimitWith200(t *testing.T) {
+	t.Parallel()
 	sim := simulator(t, massive.Config{Tape: lively})
 	r := start(t, sim, feedtest.NewMemory(), func(c *Config) { c.PageLimit, c.Halts, c.Imbalances, c.SecondBars = 100, false, false, false })
 	r.until("the first line", atLeast(1, func(g *market.FeedGap) bool { return g.State == market.GapFilled }))
@@ -164,6 +169,7 @@ func TestLimitWith200(t *testing.T) {
 
 // Symbols come and go on the open connection.
 func TestSymbolsChange(t *testing.T) {
+	t.Parallel()
 	sim := simulator(t, massive.Config{Tape: lively})
 	r := start(t, sim, feedtest.NewMemory(), nil)
 	r.until("prints", atLeast(1, all[*market.Trade]))

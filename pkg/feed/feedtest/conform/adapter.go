@@ -95,8 +95,8 @@ type Adapter struct {
 	Settle time.Duration
 	// Stale is the silence that the suite allows; 0: 800 ms. It must be longer than the simulator's longest silence.
 	Stale time.Duration
-	// Parallel runs cases side by side, which saves most of the time: they mostly wait. Start, Run and Check must share nothing then (see
-	// Upstream.Sim).
+	// Parallel runs cases side by side, and beside those of the package's other adapters, which saves most of the time: they mostly wait. Start, Run and
+	// Check must share nothing then (see Upstream.Sim).
 	Parallel bool
 	// Skip names the cases that do not apply, with the reason.
 	Skip map[string]string

@@ -17,6 +17,9 @@ type namedCase struct {
 	run  func(t *testing.T, a Adapter)
 }
 
+// alone are the cases that count goroutines and memory: they run first, and nothing beside them.
+var alone = []string{"connects and stops", "slow sink", "huge", "gzip bomb"}
+
 func runCases(t *testing.T, a Adapter, cases []namedCase) {
 	t.Helper()
 	if a.Stale == 0 {
@@ -26,19 +29,26 @@ func runCases(t *testing.T, a Adapter, cases []namedCase) {
 		a.PagesAtMost = 2000
 	}
 	known := map[string]bool{}
-	for _, c := range cases {
-		known[c.name] = true
-		t.Run(c.name, func(t *testing.T) {
-			if why, skip := a.Skip[c.name]; skip {
-				t.Log("does not apply: " + why)
-				return
+	for _, beside := range []bool{false, true} {
+		if beside && a.Parallel {
+			t.Parallel() // from here on beside the cases of other adapters too
+		}
+		for _, c := range cases {
+			if beside == slices.Contains(alone, c.name) {
+				continue
 			}
-			// Goroutines and memory are counted alone.
-			if a.Parallel && !slices.Contains([]string{"connects and stops", "slow sink", "huge", "gzip bomb"}, c.name) {
-				t.Parallel()
-			}
-			c.run(t, a)
-		})
+			known[c.name] = true
+			t.Run(c.name, func(t *testing.T) {
+				if why, skip := a.Skip[c.name]; skip {
+					t.Log("does not apply: " + why)
+					return
+				}
+				if beside && a.Parallel {
+					t.Parallel()
+				}
+				c.run(t, a)
+			})
+		}
 	}
 	for name := range a.Skip {
 		if !known[name] {
