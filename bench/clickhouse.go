@@ -1,13 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,10 +27,12 @@ import (
 const (
 	chWideRows    = 1_000_000
 	chWideColumns = 20
-	chSmallRuns   = 2000
-	chRuns        = 7
-	chInsertRows  = 100_000 // of a block
-	chInserts     = 20
+	chRounds       = 3
+	chSmallRuns    = 1000
+	chRuns         = 5
+	chInsertRows   = 100_000 // of a block
+	chInserts      = 20
+	chSmallInserts = 300
 )
 
 func chWideTable() string {
@@ -51,6 +56,48 @@ func chWideSelect(rows int) string {
 
 const chHeavy = "SELECT c3, count(), sum(c1), quantile(0.99)(c6), uniq(c5) FROM wide GROUP BY c3 ORDER BY c3"
 
+// chFigures gathers figures over rounds; what a ratio is to is measured in the same round.
+type chFigures struct {
+	names  []string
+	values map[string][]float64
+	ratios map[string][]float64
+	unit   map[string]string
+	to     map[string]string
+}
+
+func (f *chFigures) add(name string, value float64, unit string) {
+	if _, ok := f.values[name]; !ok {
+		f.names = append(f.names, name)
+	}
+	f.values[name] = append(f.values[name], value)
+	f.unit[name] = unit
+}
+
+func (f *chFigures) addRatio(name string, value float64, unit string, ratio float64, to string) {
+	f.add(name, value, unit)
+	f.ratios[name] = append(f.ratios[name], ratio)
+	f.to[name] = to
+}
+
+func (f *chFigures) print(print func(figure)) {
+	for _, name := range f.names {
+		fig := figure{Name: name, Value: chMiddle(f.values[name]), Unit: f.unit[name]}
+		if to, ok := f.to[name]; ok {
+			fig.Ratio, fig.RatioTo = chMiddle(f.ratios[name]), to
+		}
+		print(fig)
+	}
+}
+
+// chQueries are what is asked, of the engine and by each protocol.
+var chQueries = []struct {
+	name, sql string
+	runs      int
+}{
+	{"small", "SELECT 1", chSmallRuns}, {"wide", "SELECT * FROM wide", chRuns}, {"heavy", chHeavy, chRuns},
+}
+
+// clickhouseBench measures in rounds, in each the engine alone and then every protocol: whatever else the machine does changes from minute to minute.
 func clickhouseBench(ctx context.Context, print func(figure)) error {
 	dir, err := os.MkdirTemp("", "hashpivot-bench-*")
 	if err != nil {
@@ -58,33 +105,46 @@ func clickhouseBench(ctx context.Context, print func(figure)) error {
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	cfg := engineConfig(dir)
-	setup := []string{"CREATE TABLE wide " + chWideTable(), "INSERT INTO wide " + chWideSelect(chWideRows), "OPTIMIZE TABLE wide FINAL"}
-	queries := []struct {
-		name, sql string
-		runs      int
-	}{
-		{"small", "SELECT 1", chSmallRuns}, {"wide", "SELECT * FROM wide", chRuns}, {"heavy", chHeavy, chRuns},
+	blocks, err := chBlocks(ctx, cfg)
+	if err != nil {
+		return err
 	}
+	figures := &chFigures{values: map[string][]float64{}, ratios: map[string][]float64{}, unit: map[string]string{}, to: map[string]string{}}
+	for round := range chRounds {
+		if err := chRound(ctx, cfg, round, blocks, figures); err != nil {
+			return err
+		}
+	}
+	figures.print(print)
+	return nil
+}
+
+func chRound(ctx context.Context, cfg chembed.Config, round int, blocks [][]byte, figures *chFigures) error {
 	bare := map[string]time.Duration{}
-	for _, q := range queries {
+	var setup []string
+	if round == 0 {
+		setup = []string{"CREATE TABLE wide " + chWideTable(), "INSERT INTO wide " + chWideSelect(chWideRows), "OPTIMIZE TABLE wide FINAL"}
+	}
+	for _, q := range chQueries {
 		res, err := chembed.RunBareQuery(ctx, cfg, chembed.BareQuery{Setup: setup, Query: q.sql, Runs: q.runs})
 		if err != nil {
 			return err
 		}
 		setup = nil
 		bare[q.name] = chMedian(res.Each)
-		print(figure{Name: "clickhouse_" + q.name + "_engine", Value: ms(bare[q.name]), Unit: "ms"})
+		figures.add("clickhouse_"+q.name+"_engine", ms(bare[q.name]), "ms")
 	}
-	blocks, err := chBlocks(ctx, cfg)
-	if err != nil {
-		return err
+	inserts := map[string]float64{}
+	for _, in := range chInsertions(blocks) {
+		res, err := chembed.RunBareInsert(ctx, cfg, chembed.BareInsert{
+			Setup: []string{"CREATE OR REPLACE TABLE bare " + in.table}, Insert: "INSERT INTO bare", Blocks: in.blocks, Token: in.token,
+		})
+		if err != nil {
+			return err
+		}
+		inserts[in.name] = in.figure(res.Rows, res.Elapsed)
+		figures.add("clickhouse_"+in.name+"_engine", inserts[in.name], in.unit)
 	}
-	res, err := chembed.RunBareInsert(ctx, cfg, chembed.BareInsert{Setup: []string{"CREATE TABLE bare " + chWideTable()}, Insert: "INSERT INTO bare", Blocks: blocks})
-	if err != nil {
-		return err
-	}
-	direct := float64(res.Rows) / res.Elapsed.Seconds()
-	print(figure{Name: "clickhouse_insert_engine", Value: direct, Unit: "rows/s"})
 
 	srv, err := chembed.Start(ctx, cfg)
 	if err != nil {
@@ -108,12 +168,12 @@ func clickhouseBench(ctx context.Context, print func(figure)) error {
 		run  func(sql string) error
 	}{
 		// The bytes of an answer are read and dropped: what the server costs, without a client's decoding.
-		{"http", func(sql string) error { return chPost(ctx, web, srv.HTTPAddr(), sql, "Native", nil) }},
+		{"http", func(sql string) error { return chPost(ctx, web, srv.HTTPAddr(), url.Values{"query": {sql}, "default_format": {"Native"}}, nil) }},
 		// Clients that decode what they read: columns, rows.
 		{"ch_go", func(sql string) error { return chColumns(ctx, columns, sql) }},
 		{"clickhouse_go", func(sql string) error { return chScan(ctx, conn, sql) }},
 	}
-	for _, q := range queries {
+	for _, q := range chQueries {
 		for _, w := range ways {
 			each := make([]time.Duration, 0, q.runs)
 			for range q.runs {
@@ -124,49 +184,96 @@ func clickhouseBench(ctx context.Context, print func(figure)) error {
 				each = append(each, time.Since(start))
 			}
 			m := chMedian(each)
-			print(figure{
-				Name: "clickhouse_" + q.name + "_" + w.name, Value: ms(m), Unit: "ms",
-				Ratio: bare[q.name].Seconds() / m.Seconds(), RatioTo: "clickhouse_" + q.name + "_engine",
-			})
+			figures.addRatio("clickhouse_"+q.name+"_"+w.name, ms(m), "ms", bare[q.name].Seconds()/m.Seconds(), "clickhouse_"+q.name+"_engine")
 			if q.name == "small" {
-				print(figure{Name: "clickhouse_small_" + w.name + "_added", Value: ms(m - bare[q.name]), Unit: "ms"})
+				figures.add("clickhouse_small_"+w.name+"_added", ms(m-bare[q.name]), "ms")
 			}
 		}
 	}
-	return chInsert(ctx, srv, columns, conn, web, blocks, direct, print)
+	for _, in := range chInsertions(blocks) {
+		if err := chInsert(ctx, srv, columns, conn, web, in, inserts[in.name], figures); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// chInsertion is a number of inserts.
+type chInsertion struct {
+	name, table, token string
+	unit               string
+	blocks             [][]byte
+	input              proto.Input // a block, as ch-go sends it
+	rows               int         // of a block
+}
+
+// figure is rows a second of large inserts, and the milliseconds of a small one.
+func (in chInsertion) figure(rows uint64, took time.Duration) float64 {
+	if in.unit == "ms" {
+		return ms(took) / float64(len(in.blocks))
+	}
+	return float64(rows) / took.Seconds()
+}
+
+// chInsertions are large inserts, of which the engine's work is what counts, and small ones into nothing, each under a token of its own, of which it is not.
+func chInsertions(blocks [][]byte) []chInsertion {
+	small := binary.AppendUvarint(nil, 1)
+	small = append(append(small, 1, 1, 'n', 6), "UInt64"...)
+	small = binary.LittleEndian.AppendUint64(small, 7)
+	n := proto.ColUInt64{7}
+	return []chInsertion{
+		{name: "insert", table: chWideTable(), unit: "rows/s", blocks: blocks, input: chInput(), rows: chInsertRows},
+		{name: "insert_small", table: "(n UInt64) ENGINE = Null", token: "t", unit: "ms", blocks: slices.Repeat([][]byte{small}, chSmallInserts), input: proto.Input{{Name: "n", Data: &n}}, rows: 1},
+	}
 }
 
 // chInsert inserts the same rows through each protocol.
-func chInsert(ctx context.Context, srv *chembed.Server, columns *ch.Client, conn driver.Conn, web *http.Client, blocks [][]byte, direct float64, print func(figure)) error {
-	input := chInput()
+func chInsert(ctx context.Context, srv *chembed.Server, columns *ch.Client, conn driver.Conn, web *http.Client, in chInsertion, direct float64, figures *chFigures) error {
 	for _, way := range []string{"native", "http"} {
-		if err := conn.Exec(ctx, "CREATE TABLE "+way+" "+chWideTable()); err != nil {
+		if err := conn.Exec(ctx, "CREATE OR REPLACE TABLE "+way+" "+in.table); err != nil {
 			return err
 		}
-		rows := uint64(0)
 		start := time.Now()
-		if way == "http" {
-			for _, b := range blocks {
-				if err := chPost(ctx, web, srv.HTTPAddr(), "INSERT INTO http FORMAT Native", "", b); err != nil {
-					return err
-				}
+		for i, b := range in.blocks {
+			var err error
+			token := in.token
+			if token != "" {
+				token += strconv.Itoa(i)
 			}
-		} else {
-			for range chInserts {
-				if err := columns.Do(ctx, ch.Query{Body: "INSERT INTO native VALUES", Input: input}); err != nil {
-					return err
+			if way == "http" {
+				v := url.Values{"query": {"INSERT INTO http FORMAT Native"}}
+				if token != "" {
+					v.Set("insert_deduplication_token", token)
 				}
+				err = chPost(ctx, web, srv.HTTPAddr(), v, b)
+			} else {
+				q := ch.Query{Body: "INSERT INTO native VALUES", Input: in.input}
+				if token != "" {
+					q.Settings = []ch.Setting{{Key: "insert_deduplication_token", Value: token, Important: true}}
+				}
+				err = columns.Do(ctx, q)
+			}
+			if err != nil {
+				return fmt.Errorf("%s by %s: %w", in.name, way, err)
 			}
 		}
 		took := time.Since(start)
-		if err := conn.QueryRow(ctx, "SELECT count() FROM "+way).Scan(&rows); err != nil {
-			return err
+		sent := uint64(len(in.blocks) * in.rows)
+		if in.token == "" { // the others go nowhere
+			var rows uint64
+			if err := conn.QueryRow(ctx, "SELECT count() FROM "+way).Scan(&rows); err != nil {
+				return err
+			}
+			if rows != sent {
+				return fmt.Errorf("insert by %s: %d rows arrived of %d", way, rows, sent)
+			}
 		}
-		if rows != chInserts*chInsertRows {
-			return fmt.Errorf("insert by %s: %d rows arrived of %d", way, rows, chInserts*chInsertRows)
+		value := in.figure(sent, took)
+		ratio := value / direct
+		if in.unit == "ms" {
+			ratio = direct / value
 		}
-		rate := float64(rows) / took.Seconds()
-		print(figure{Name: "clickhouse_insert_" + way, Value: rate, Unit: "rows/s", Ratio: rate / direct, RatioTo: "clickhouse_insert_engine"})
+		figures.addRatio("clickhouse_"+in.name+"_"+way, value, in.unit, ratio, "clickhouse_"+in.name+"_engine")
 	}
 	return nil
 }
@@ -197,12 +304,8 @@ func chBlocks(ctx context.Context, cfg chembed.Config) ([][]byte, error) {
 	return chembed.NativeBlocks(body)
 }
 
-func chPost(ctx context.Context, web *http.Client, addr, sql, format string, body []byte) error {
-	v := url.Values{"query": {sql}}
-	if format != "" {
-		v.Set("default_format", format)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+"/?"+v.Encode(), strings.NewReader(string(body)))
+func chPost(ctx context.Context, web *http.Client, addr string, v url.Values, body []byte) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+"/?"+v.Encode(), bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
@@ -233,6 +336,11 @@ func chScan(ctx context.Context, conn driver.Conn, sql string) error {
 
 func chMedian(d []time.Duration) time.Duration {
 	s := slices.Sorted(slices.Values(d))
+	return s[len(s)/2]
+}
+
+func chMiddle(v []float64) float64 {
+	s := slices.Sorted(slices.Values(v))
 	return s[len(s)/2]
 }
 

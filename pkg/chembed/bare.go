@@ -49,6 +49,9 @@ type BareResult struct {
 // RunBareInsert does a BareInsert in an engine process of its own, on cfg's data
 // directory, which no server may have open. Nothing listens.
 func RunBareInsert(ctx context.Context, cfg Config, b BareInsert) (BareResult, error) {
+	if sqltext.Parse(b.Insert).Kind != sqltext.KindInsert {
+		return BareResult{}, fmt.Errorf("%q is no INSERT", b.Insert)
+	}
 	f, err := os.CreateTemp("", "chembed-bare-*")
 	if err != nil {
 		return BareResult{}, fmt.Errorf("make a file for the blocks: %w", err)
@@ -147,9 +150,6 @@ func (b *bareRequest) run(eng *engine.Engine) (BareResult, error) {
 		}
 	}
 	st := sqltext.Parse(b.Insert)
-	if st.Kind != sqltext.KindInsert {
-		return BareResult{}, fmt.Errorf("%q is no INSERT", b.Insert)
-	}
 	sessions := make([]*engine.Session, max(b.Sessions, 1))
 	for i := range sessions {
 		if sessions[i], err = eng.NewSession(); err != nil {

@@ -55,7 +55,7 @@ func nativeBlocks(t testing.TB, srv *chembed.Server, n, rows int) [][]byte {
 
 // The bare measurement stores what it says, and its tokens count.
 func TestBareInsert(t *testing.T) {
-	srv := chembedtest.Start(t)
+	srv := chembedtest.Shared(t)
 	blocks := nativeBlocks(t, srv, 3, 1000)
 	cfg := chembedtest.Config(t)
 	req := chembed.BareInsert{

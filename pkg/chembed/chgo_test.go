@@ -14,9 +14,9 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/chembed/chembedtest"
 )
 
-func dialChGo(t testing.TB, srv *chembed.Server, compression ch.Compression) *ch.Client {
+func dialChGo(t testing.TB, srv *chembed.Server, database string, compression ch.Compression) *ch.Client {
 	t.Helper()
-	c, err := ch.Dial(context.Background(), ch.Options{Address: srv.NativeAddr(), Compression: compression})
+	c, err := ch.Dial(context.Background(), ch.Options{Address: srv.NativeAddr(), Database: database, Compression: compression})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,10 +67,10 @@ func (c *tradeColumns) fill(n int) {
 
 // ch-go inserts, streams an insert of several blocks, reads back, and sees codes.
 func TestChGo(t *testing.T) {
-	srv := chembedtest.Start(t)
+	srv, db := shared(t)
 	ctx := context.Background()
 	for name, compression := range map[string]ch.Compression{"none": ch.CompressionNone, "lz4": ch.CompressionLZ4, "zstd": ch.CompressionZSTD} {
-		c := dialChGo(t, srv, compression)
+		c := dialChGo(t, srv, db, compression)
 		if err := c.Ping(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -116,7 +116,7 @@ func BenchmarkInsertChGo(b *testing.B) {
 	for name, compression := range map[string]ch.Compression{"none": ch.CompressionNone, "lz4": ch.CompressionLZ4} {
 		b.Run(name, func(b *testing.B) {
 			srv := chembedtest.Start(b)
-			c := dialChGo(b, srv, compression)
+			c := dialChGo(b, srv, "", compression)
 			ctx := context.Background()
 			cols := newTradeColumns()
 			cols.fill(benchBlockRows)

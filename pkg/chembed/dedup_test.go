@@ -1,8 +1,10 @@
 package chembed_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"sync"
 	"testing"
 	"time"
@@ -10,7 +12,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
-	"github.com/hashpivot/hashpivot/pkg/chembed/chembedtest"
+	"github.com/hashpivot/hashpivot/pkg/chembed/internal/native"
 )
 
 const dedupTable = `CREATE TABLE d (id UInt64, day Date) ENGINE = MergeTree PARTITION BY day ORDER BY id
@@ -40,8 +42,8 @@ func insertToken(ctx context.Context, conn driver.Conn, token string, from, to i
 
 // One token lands once, whatever is under it; another one lands again.
 func TestDeduplicationToken(t *testing.T) {
-	srv := chembedtest.Start(t)
-	conn := open(t, srv)
+	srv, db := shared(t)
+	conn := open(t, srv, in(db))
 	ctx := context.Background()
 	mustExec(t, conn, dedupTable)
 	mustExec(t, conn, "CREATE TABLE target (n UInt64) ENGINE = MergeTree ORDER BY n SETTINGS non_replicated_deduplication_window = 1000")
@@ -87,17 +89,24 @@ func TestDeduplicationToken(t *testing.T) {
 	}
 }
 
-// A block larger than every squashing limit, in many frames, is still one block
+// A block larger than every squashing limit, in several frames, is still one block
 // under its token.
 func TestDeduplicationOfLargeBlock(t *testing.T) {
-	srv := chembedtest.Start(t)
-	conn := open(t, srv, func(o *clickhouse.Options) { o.MaxCompressionBuffer = 256 << 10 })
-	ctx := context.Background()
-	mustExec(t, conn, dedupTable)
-	const rows = 1_200_000
+	srv, db := shared(t)
+	conn := open(t, srv, in(db))
+	mustExec(t, conn, "CREATE TABLE d (a UInt8) ENGINE = MergeTree ORDER BY a SETTINGS non_replicated_deduplication_window = 10")
+	const rows = 1_100_000
+	block := append(wireBlock(1, rows).str("a").str("UInt8").raw(0), make([]byte, rows)...)
+	sent := wireQuery("INSERT INTO "+db+".d (a) SETTINGS insert_deduplication_token = 'large' VALUES", true).
+		raw(2, 0).raw(wireFrame(native.MethodNone, block)...).raw(2, 0).raw(wireFrame(native.MethodNone, wireBlock(0, 0))...)
 	for range 2 {
-		if err := insertToken(ctx, conn, "large", 0, rows); err != nil {
+		c := dial(t, srv)
+		if _, err := c.Write(sent); err != nil {
 			t.Fatal(err)
+		}
+		_ = c.CloseWrite()
+		if told, err := io.ReadAll(c); err != nil || bytes.Contains(told, []byte("DB::Exception")) {
+			t.Fatalf("%q, %v", told, err)
 		}
 		if n := count(t, conn, "d"); n != rows {
 			t.Fatalf("%d rows, want %d", n, rows)
@@ -105,29 +114,10 @@ func TestDeduplicationOfLargeBlock(t *testing.T) {
 	}
 }
 
-// The token is remembered by the table's files: an engine killed between two
-// attempts drops the second one.
-func TestDeduplicationAcrossKill(t *testing.T) {
-	srv := chembedtest.Start(t)
-	conn := open(t, srv)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	mustExec(t, conn, dedupTable)
-	if err := insertToken(ctx, conn, "a", 0, 1000); err != nil {
-		t.Fatal(err)
-	}
-	killEngine(t, srv)
-	retry(t, ctx, func() error { return insertToken(ctx, conn, "a", 0, 1000) })
-	retry(t, ctx, func() error { return insertToken(ctx, conn, "b", 0, 500) })
-	if n := count(t, conn, "d"); n != 1500 {
-		t.Fatalf("%d rows, want 1500", n)
-	}
-}
-
 // A zombie and its successor insert the same rows under the same tokens at once.
 func TestDeduplicationConcurrent(t *testing.T) {
-	srv := chembedtest.Start(t)
-	conn := open(t, srv, func(o *clickhouse.Options) { o.MaxOpenConns = 8 })
+	srv, db := shared(t)
+	conn := open(t, srv, in(db), func(o *clickhouse.Options) { o.MaxOpenConns = 8 })
 	ctx := context.Background()
 	mustExec(t, conn, dedupTable)
 	const tokens, writers, rows = 20, 4, 2000

@@ -8,14 +8,12 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
-
-	"github.com/hashpivot/hashpivot/pkg/chembed/chembedtest"
 )
 
 // Migrations by goose over database/sql work up, down and up again.
 func TestGoose(t *testing.T) {
-	srv := chembedtest.Start(t)
-	db := clickhouse.OpenDB(&clickhouse.Options{Addr: []string{srv.NativeAddr()}})
+	srv, name := shared(t)
+	db := clickhouse.OpenDB(&clickhouse.Options{Addr: []string{srv.NativeAddr()}, Auth: clickhouse.Auth{Database: name}})
 	defer db.Close()
 	ctx := context.Background()
 	migrations := fstest.MapFS{

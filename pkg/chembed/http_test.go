@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -23,12 +24,13 @@ func httpClient(t testing.TB) *http.Client {
 	return &http.Client{Transport: tr, Timeout: time.Minute}
 }
 
-// request is one HTTP call: parameters, body, headers by turns.
+// request is one HTTP call: parameters, body, headers by turns; in a database, if they name none.
 type request struct {
-	method string
-	params url.Values
-	body   io.Reader
-	header map[string]string
+	method   string
+	params   url.Values
+	body     io.Reader
+	header   map[string]string
+	database string
 }
 
 func do(t testing.TB, srv *chembed.Server, c *http.Client, r request) (*http.Response, string) {
@@ -36,7 +38,12 @@ func do(t testing.TB, srv *chembed.Server, c *http.Client, r request) (*http.Res
 	if r.method == "" {
 		r.method = http.MethodPost
 	}
-	req, err := http.NewRequestWithContext(context.Background(), r.method, "http://"+srv.HTTPAddr()+"/?"+r.params.Encode(), r.body)
+	params := url.Values{}
+	maps.Copy(params, r.params)
+	if r.database != "" && !params.Has("database") {
+		params.Set("database", r.database)
+	}
+	req, err := http.NewRequestWithContext(context.Background(), r.method, "http://"+srv.HTTPAddr()+"/?"+params.Encode(), r.body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +63,7 @@ func do(t testing.TB, srv *chembed.Server, c *http.Client, r request) (*http.Res
 }
 
 func TestHTTP(t *testing.T) {
-	srv := chembedtest.Start(t)
+	srv, db := shared(t)
 	c := httpClient(t)
 	q := func(sql string, more ...string) url.Values {
 		v := url.Values{"query": {sql}}
@@ -67,6 +74,9 @@ func TestHTTP(t *testing.T) {
 	}
 	f := func(name string, r request, wantStatus int, want string) *http.Response {
 		t.Helper()
+		if r.params != nil || r.body != nil {
+			r.database = db
+		}
 		resp, got := do(t, srv, c, r)
 		if resp.StatusCode != wantStatus || !strings.Contains(got, want) {
 			t.Errorf("%s: status %d, body %q; want %d, %q", name, resp.StatusCode, got, wantStatus, want)
@@ -98,7 +108,7 @@ func TestHTTP(t *testing.T) {
 	f("describe", request{params: q("DESCRIBE TABLE t FORMAT TSV")}, 200, "a\tUInt32")
 	f("show", request{params: q("SHOW TABLES")}, 200, "t\n")
 	f("database", request{params: q("SELECT currentDatabase()", "database", "system")}, 200, "system\n")
-	f("database of the next", request{params: q("SELECT currentDatabase()")}, 200, "default\n")
+	f("database of the next", request{params: q("SELECT currentDatabase()")}, 200, db+"\n")
 	f("unknown table", request{params: q("SELECT * FROM nope")}, 404, "Code: 60. DB::Exception: ")
 	resp = f("syntax", request{params: q("SELEC 1")}, 400, "(SYNTAX_ERROR) (version ")
 	if h := resp.Header.Get("X-ClickHouse-Exception-Code"); h != "62" {
@@ -139,7 +149,7 @@ func TestHTTP(t *testing.T) {
 
 // A result of any length goes out as it is made, as one document.
 func TestHTTPLongDocument(t *testing.T) {
-	srv := chembedtest.Start(t)
+	srv := chembedtest.Shared(t)
 	c := httpClient(t)
 	_, got := do(t, srv, c, request{params: url.Values{"query": {"SELECT number FROM numbers(300000) FORMAT CSVWithNames"}}})
 	lines := strings.Split(strings.TrimSpace(got), "\n")
@@ -149,10 +159,10 @@ func TestHTTPLongDocument(t *testing.T) {
 }
 
 func TestClickHouseGoOverHTTP(t *testing.T) {
-	srv := chembedtest.Start(t)
+	srv, db := shared(t)
 	ctx := context.Background()
 	for _, method := range []clickhouse.CompressionMethod{clickhouse.CompressionNone, clickhouse.CompressionLZ4, clickhouse.CompressionGZIP} {
-		conn := open(t, srv, func(o *clickhouse.Options) {
+		conn := open(t, srv, in(db), func(o *clickhouse.Options) {
 			o.Addr = []string{srv.HTTPAddr()}
 			o.Protocol = clickhouse.HTTP
 			o.Compression = &clickhouse.Compression{Method: method}

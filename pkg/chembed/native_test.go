@@ -3,6 +3,7 @@ package chembed_test
 import (
 	"context"
 	"errors"
+	"regexp"
 	"testing"
 	"time"
 
@@ -12,6 +13,24 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/chembed"
 	"github.com/hashpivot/hashpivot/pkg/chembed/chembedtest"
 )
+
+// shared is the server that tests have together, and a database of the test's own in it.
+func shared(t testing.TB) (*chembed.Server, string) {
+	t.Helper()
+	srv := chembedtest.Shared(t)
+	name := databaseName.ReplaceAllString(t.Name(), "_")
+	conn := open(t, srv)
+	mustExec(t, conn, "CREATE DATABASE "+name)
+	t.Cleanup(func() { mustExec(t, open(t, srv), "DROP DATABASE "+name) })
+	return srv, name
+}
+
+var databaseName = regexp.MustCompile("[^A-Za-z0-9]+")
+
+// in makes connections begin in a database.
+func in(database string) func(*clickhouse.Options) {
+	return func(o *clickhouse.Options) { o.Auth.Database = database }
+}
 
 // open connects clickhouse-go over the native protocol.
 func open(t testing.TB, srv *chembed.Server, change ...func(*clickhouse.Options)) driver.Conn {
@@ -60,8 +79,8 @@ func wantCode(t testing.TB, err error, code int32) {
 }
 
 func TestSelectAndInsert(t *testing.T) {
-	srv := chembedtest.Start(t)
-	conn := open(t, srv)
+	srv, db := shared(t)
+	conn := open(t, srv, in(db))
 	ctx := context.Background()
 	if err := conn.Ping(ctx); err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 // thawed is not stored. The lander's law leans on it.
 func TestInsertThatStopsComing(t *testing.T) {
 	srv := chembedtest.Shared(t)
-	other := dialChGo(t, srv, ch.CompressionDisabled)
+	other := dialChGo(t, srv, "", ch.CompressionDisabled)
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	count := func(sql string) uint64 {
@@ -30,7 +30,7 @@ func TestInsertThatStopsComing(t *testing.T) {
 		t.Fatal(err)
 	}
 	const running = "SELECT count() AS n FROM system.processes WHERE query_id = 'stops-coming'"
-	frozen := dialChGo(t, srv, ch.CompressionDisabled)
+	frozen := dialChGo(t, srv, "", ch.CompressionDisabled)
 	var n proto.ColUInt64
 	n.Append(1)
 	err := frozen.Do(ctx, ch.Query{

@@ -91,7 +91,7 @@ func answerNative(c net.Conn) error {
 	if _, err := r.Hello(); err != nil {
 		return err
 	}
-	w := native.Writer{Writer: bufio.NewWriter(c)}
+	w := native.NewWriter(c)
 	w.Exception(standInCode, standInText)
 	return w.Flush()
 }

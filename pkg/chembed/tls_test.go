@@ -20,7 +20,7 @@ import (
 
 // Both protocols with TLS, beside those without; clients must show a certificate; a renewed one of the server's counts at once; and there is an error in TLS while the
 // engine is away.
-func TestTLS(t *testing.T) {
+func TestTLSAndEngineAway(t *testing.T) {
 	a := certstest.New(t)
 	certFile, keyFile := a.Issue(certstest.Order{Name: "server"})
 	clientCert, clientKey := a.Issue(certstest.Order{})
@@ -77,16 +77,24 @@ func TestTLS(t *testing.T) {
 	eventually(t, "the renewed certificate", func() bool { return served() != before })
 	tr.CloseIdleConnections()
 	killEngine(t, srv)
-	eventually(t, "an answer in the engine's place", func() bool {
-		resp, err := c.Get("https://" + srv.HTTPSAddr() + "/?query=SELECT+1")
-		if err != nil {
-			return false
-		}
-		defer resp.Body.Close()
-		return resp.Header.Get("X-ClickHouse-Exception-Code") == "210"
-	})
+	// While the engine is away, clients are told so at once and in their protocol.
+	for _, url := range []string{"https://" + srv.HTTPSAddr(), "http://" + srv.HTTPAddr()} {
+		eventually(t, "an answer in the engine's place", func() bool {
+			resp, err := c.Get(url + "/?query=SELECT+1")
+			if err != nil {
+				return false
+			}
+			defer resp.Body.Close()
+			return resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("X-ClickHouse-Exception-Code") == "210"
+		})
+	}
+	start := time.Now()
 	away := open(t, srv, func(o *clickhouse.Options) { o.Addr, o.TLS = []string{srv.NativeTLSAddr()}, secret })
 	wantCode(t, away.Ping(ctx), 210)
+	wantCode(t, open(t, srv).Ping(ctx), 210)
+	if d := time.Since(start); d > 5*time.Second {
+		t.Errorf("the answers took %s", d)
+	}
 	reports, err := filepath.Glob(filepath.Join(dir, "crashes", "*.txt"))
 	if err != nil || len(reports) != 1 {
 		t.Fatalf("crash reports %v, %v", reports, err)
@@ -94,5 +102,11 @@ func TestTLS(t *testing.T) {
 	text, err := os.ReadFile(reports[0])
 	if err != nil || !bytes.Contains(text, []byte("exit: signal: killed")) {
 		t.Errorf("crash report %q, %v", text, err)
+	}
+	// Close must not wait for the restart that is due in a minute.
+	start = time.Now()
+	chembedtest.Close(t, srv)
+	if d := time.Since(start); d > 10*time.Second {
+		t.Errorf("close took %s", d)
 	}
 }

@@ -189,6 +189,11 @@ func TestUsers(t *testing.T) {
 
 	// The same by the native protocol.
 	reader := open(t, srv, func(o *clickhouse.Options) { o.Auth = clickhouse.Auth{Username: "reader", Password: "r"} })
+	if rows, err := reader.Query(ctx, "SELECT * FROM t WHERE 0"); err != nil || len(rows.Columns()) != 1 {
+		t.Errorf("the columns of a result without rows: %v", err)
+	} else {
+		_ = rows.Close()
+	}
 	wantCode(t, reader.Exec(ctx, "DROP TABLE t"), 164)
 	wantCode(t, reader.Exec(ctx, "SELECT * FROM file('"+secret+"')"), 497)
 	_, err := reader.PrepareBatch(ctx, "INSERT INTO t")

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,10 +30,12 @@ const (
 	CodeTimeout         = 159
 	CodeReadOnly        = 164
 	CodeTooMany         = 202
+	CodeSocketTimeout   = 209
 	CodeNetwork         = 210
 	CodeSessionNotFound = 372
 	CodeSessionLocked   = 373
 	CodeCancelled       = 394
+	CodeConstraint      = 452
 	CodeUnknownFormat   = 73
 	CodeAuth            = 516
 )
@@ -68,9 +71,10 @@ type Engine struct {
 	lib  *libchdb.Library
 	args []string
 
-	slots chan struct{}
-	ids   atomic.Uint64
-	reg   registry
+	slots   chan struct{}
+	ids     atomic.Uint64
+	reg     registry
+	headers headers
 
 	// defaults are the values of all settings where no client changed them, types what they hold.
 	defaults, types map[string]string
@@ -103,6 +107,10 @@ func Open(cfg Config) (*Engine, error) {
 	if e.admin, err = lib.Connect(e.args...); err != nil {
 		return nil, fmt.Errorf("open data directory %s: %w", cfg.DataDir, err)
 	}
+	if err := e.unlimited(); err != nil {
+		e.admin.Close()
+		return nil, fmt.Errorf("take the limits off the engine's own session: %w", err)
+	}
 	r, err := e.admin.Query("SELECT version(), timezone()", "TSV")
 	if err != nil {
 		e.admin.Close()
@@ -115,6 +123,20 @@ func Open(cfg Config) (*Engine, error) {
 		return nil, err
 	}
 	return e, nil
+}
+
+// unlimited frees the session that looks after the others from what bounds theirs.
+func (e *Engine) unlimited() error {
+	var limits []string
+	for name := range e.cfg.Defaults {
+		if strings.HasPrefix(name, "max_") {
+			limits = append(limits, name+" = DEFAULT")
+		}
+	}
+	if len(limits) == 0 {
+		return nil
+	}
+	return e.admin.Exec("SET " + strings.Join(limits, ", "))
 }
 
 // Close shuts the engine down. All sessions must be closed before.
@@ -171,7 +193,7 @@ func (e *Engine) release() {
 func (e *Engine) kill(tag string) {
 	e.adminMu.Lock()
 	defer e.adminMu.Unlock()
-	err := e.admin.Exec("KILL QUERY WHERE Settings['log_comment'] LIKE '%" + tag + "' ASYNC")
+	err := e.admin.Exec("KILL QUERY WHERE Settings['" + tagSetting + "'] = '" + tag + "' ASYNC")
 	if err != nil {
 		e.cfg.Logger.Warn("kill query", "error", err)
 	}
@@ -183,17 +205,22 @@ type Setting struct {
 	Important   bool // an unknown one is an error, else it is ignored
 }
 
-// Session is one client's state in the engine. Its methods are called one at a
-// time, but for Cancel.
+// tagSetting marks what a session runs, to be found again in system.processes: the engine tells no query id. Of its settings this one changes nothing outside of
+// ClickHouse's cloud, so that no client misses it; who names it is refused.
+const tagSetting = "distributed_cache_file_cache_name"
+
+// Session is one client's state in the engine. Its methods are called one at a time.
 type Session struct {
 	eng  *Engine
 	conn *libchdb.Conn
-	tag  string // found again in system.processes by Cancel
+	tag  string // what its queries carry in tagSetting
 
 	database string
 	applied  map[string]string // per-query settings in force, by value
 	own      map[string]string // what the client SET, as written
 	spoilt   bool              // state that cannot be undone: not for others
+
+	temporary bool // tables of its own may stand in front of others' names
 
 	run      *Run     // of the moment
 	external []string // temporary tables that came with the query
@@ -201,7 +228,7 @@ type Session struct {
 
 // NewSession opens a session on the default database.
 func (e *Engine) NewSession() (*Session, error) {
-	s := &Session{eng: e, tag: "~" + strconv.FormatUint(e.ids.Add(1), 36) + "~", database: "default"}
+	s := &Session{eng: e, tag: strconv.FormatUint(e.ids.Add(1), 36), database: "default"}
 	if err := s.connect(); err != nil {
 		return nil, err
 	}
@@ -209,11 +236,11 @@ func (e *Engine) NewSession() (*Session, error) {
 }
 
 func (s *Session) connect() error {
-	conn, err := s.eng.lib.Connect(append(s.eng.args[:len(s.eng.args):len(s.eng.args)], "--log_comment="+s.tag)...)
+	conn, err := s.eng.lib.Connect(append(s.eng.args[:len(s.eng.args):len(s.eng.args)], "--"+tagSetting+"="+s.tag)...)
 	if err != nil {
 		return NewError(CodeNetwork, "NETWORK_ERROR", "The engine does not open another session: %v", err)
 	}
-	s.conn = conn
+	s.conn, s.temporary = conn, false
 	s.applied = map[string]string{}
 	s.own = map[string]string{}
 	return nil
@@ -224,6 +251,18 @@ func (s *Session) Close() { s.conn.Close() }
 
 // Spoilt says that the session must not be handed to another client.
 func (s *Session) Spoilt() bool { return s.spoilt || len(s.own) > 0 }
+
+// Sets says whether a setting that the test is true for is in force in the session, other than by default.
+func (s *Session) Sets(test func(name string) bool) bool {
+	for _, settings := range []map[string]string{s.own, s.applied, s.eng.cfg.Defaults} {
+		for name := range settings {
+			if test(name) {
+				return true
+			}
+		}
+	}
+	return false
+}
 
 // pinned settings are ours: an asynchronous insert would be acknowledged before it
 // is stored, and parallel replicas and the like do not exist here.
@@ -238,11 +277,10 @@ func (s *Session) Prepare(settings []Setting) error {
 		if pinned(st.Name) {
 			continue
 		}
-		v := st.Value
-		if st.Name == "log_comment" {
-			v += s.tag
+		if st.Name == tagSetting {
+			return errTagSetting()
 		}
-		want[st.Name] = v
+		want[st.Name] = st.Value
 		important[st.Name] = st.Important
 	}
 	if _, ok := s.applied["readonly"]; ok && s.applied["readonly"] != want["readonly"] {
@@ -285,8 +323,6 @@ func (s *Session) Prepare(settings []Setting) error {
 		value := "DEFAULT"
 		if v, ok := s.own[name]; ok {
 			value = v
-		} else if name == "log_comment" {
-			value = sqltext.Quote(s.tag)
 		} else if v, ok := s.eng.cfg.Defaults[name]; ok {
 			value = sqltext.Quote(v)
 		}
@@ -400,11 +436,6 @@ func (s *Session) note(st sqltext.Statement) {
 	switch {
 	case st.Kind == sqltext.KindSet:
 		for name, v := range sqltext.Assignments(st.Text) {
-			if name == "log_comment" {
-				// The tag stays in it.
-				_ = s.conn.Exec("SET log_comment = " + sqltext.Quote(sqltext.Unquote(v)+s.tag))
-				continue
-			}
 			s.own[name] = v
 			delete(s.applied, name)
 			if name == "readonly" {
@@ -423,22 +454,33 @@ func (s *Session) note(st sqltext.Statement) {
 	}
 }
 
+// errTagSetting refuses to have what a session is known by changed.
+func errTagSetting() error {
+	return NewError(CodeConstraint, "SETTING_CONSTRAINT_VIOLATION", "Setting %s should not be changed: queries are found again by it", tagSetting)
+}
+
+// namesTag says whether a statement names tagSetting, wherever that is.
+func namesTag(st sqltext.Statement) bool {
+	text := st.Text
+	if st.Kind == sqltext.KindInsert {
+		text = st.Insert.Header
+	}
+	if !strings.Contains(text, tagSetting) && !strings.Contains(text, "\\") {
+		return false
+	}
+	return slices.ContainsFunc(sqltext.Words(text), func(w sqltext.Word) bool { return w.Text == tagSetting })
+}
+
 // cancelEvery is how often a kill is repeated: a query that has only just been
 // handed over is not in the process list yet.
 const cancelEvery = 50 * time.Millisecond
 
-// Watch kills what the session runs once ctx ends, until the returned stop is
+// watch kills what the session runs once ctx ends, until the returned stop is
 // called; stop waits for it.
-func (s *Session) Watch(ctx context.Context) (stop func()) {
-	done := make(chan struct{})
-	ended := make(chan struct{})
-	go func() {
+func (s *Session) watch(ctx context.Context) (stop func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	unwatch := context.AfterFunc(ctx, func() {
 		defer close(ended)
-		select {
-		case <-done:
-			return
-		case <-ctx.Done():
-		}
 		tick := time.NewTicker(cancelEvery)
 		defer tick.Stop()
 		for {
@@ -449,6 +491,11 @@ func (s *Session) Watch(ctx context.Context) (stop func()) {
 			case <-tick.C:
 			}
 		}
-	}()
-	return func() { close(done); <-ended }
+	})
+	return func() {
+		close(done)
+		if !unwatch() {
+			<-ended
+		}
+	}
 }

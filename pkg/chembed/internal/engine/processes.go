@@ -10,9 +10,6 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/chembed/internal/sqltext"
 )
 
-// tagPattern finds a session's tag in log_comment.
-const tagPattern = `~[0-9a-z]+~$`
-
 // processes makes a statement that looks at system.processes see what runs as the clients know it: their query ids, users and addresses, which the engine
 // does not know. KILL QUERY is done here.
 func (s *Session) processes(run *Run) error {
@@ -96,7 +93,7 @@ func (e *Engine) processList(self *Run) string {
 		lists["interface"] = append(lists["interface"], fmt.Sprint(kind))
 		lists["http_user_agent"] = append(lists["http_user_agent"], sqltext.Quote(shorten(r.Agent)))
 	}
-	const key = "extract(Settings['log_comment'], '" + tagPattern + "')"
+	const key = "Settings['" + tagSetting + "']"
 	pick := func(list, otherwise string) string {
 		return fmt.Sprintf("transform(%s, [%s], [%s], %s)", key, strings.Join(lists["tag"], ", "), strings.Join(lists[list], ", "), otherwise)
 	}
@@ -108,7 +105,7 @@ func (e *Engine) processList(self *Run) string {
 	fmt.Fprintf(&b, "toIPv6(%s) AS address, toIPv6(%s) AS initial_address, ", pick("address", "'::'"), pick("address", "'::'"))
 	fmt.Fprintf(&b, "toUInt16(%s) AS port, toUInt16(%s) AS initial_port, ", pick("port", "0"), pick("port", "0"))
 	fmt.Fprintf(&b, "toUInt8(%s) AS interface, %s AS http_user_agent, ", pick("interface", "1"), pick("http_user_agent", "''"))
-	fmt.Fprintf(&b, "mapUpdate(Settings, map('log_comment', replaceRegexpOne(Settings['log_comment'], '%s', ''))) AS Settings)", tagPattern)
+	b.WriteString("mapFilter((name, value) -> name != '" + tagSetting + "', Settings) AS Settings)")
 	b.WriteString(" FROM system.processes")
 	if self != nil && len(self.Account.Databases) > 0 {
 		b.WriteString(" WHERE user = " + sqltext.Quote(self.Account.Name))

@@ -8,7 +8,7 @@ func (s *Session) Progress() (now Stats, totalRows uint64) {
 	e.adminMu.Lock()
 	defer e.adminMu.Unlock()
 	r, err := e.admin.Query("SELECT toUInt64(read_rows), toUInt64(read_bytes), toUInt64(written_rows), toUInt64(written_bytes), toUInt64(total_rows_approx) "+
-		"FROM system.processes WHERE Settings['log_comment'] LIKE '%"+s.tag+"' LIMIT 1", "RowBinary")
+		"FROM system.processes WHERE Settings['"+tagSetting+"'] = '"+s.tag+"' LIMIT 1", "RowBinary")
 	if err != nil {
 		return now, 0
 	}

@@ -126,6 +126,9 @@ func (s *Session) Begin(ctx context.Context, q Query) (_ *Run, err error) {
 
 func (s *Session) begin(run *Run) error {
 	a := run.Account
+	if namesTag(run.Statement) {
+		return errTagSetting()
+	}
 	if run.Database != "" {
 		if err := s.UseAs(a, run.Database); err != nil {
 			return err

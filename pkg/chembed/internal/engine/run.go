@@ -31,11 +31,17 @@ func CheckSingle(st sqltext.Statement) error {
 	return nil
 }
 
-// Blocks runs a statement and gives its output in Native format, block by block;
-// each is the engine's memory and valid during the call. A sink's error cancels
-// the statement and is returned. The statement has no FORMAT clause.
-func (s *Session) Blocks(ctx context.Context, st sqltext.Statement, params []Param, sink func(block []byte, progress Stats) error) (total Stats, err error) {
-	stop := s.Watch(ctx)
+// Blocks runs a statement and gives its output in Native format, block by block.
+func (s *Session) Blocks(ctx context.Context, st sqltext.Statement, params []Param, sink func(block []byte, progress Stats) error) (Stats, error) {
+	return s.Pieces(ctx, st, "Native", params, sink)
+}
+
+// Pieces runs a statement and gives its output block by block, each rendered as a document of its own; each is the engine's memory and valid during the call. A sink's
+// error cancels the statement and is returned.
+func (s *Session) Pieces(ctx context.Context, st sqltext.Statement, format string, params []Param, sink func(piece []byte, progress Stats) error) (total Stats, err error) {
+	running, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stop := s.watch(running)
 	defer func() {
 		stop()
 		s.count(total)
@@ -45,34 +51,23 @@ func (s *Session) Blocks(ctx context.Context, st sqltext.Statement, params []Par
 		}
 	}()
 	if st.Kind == sqltext.KindQuery {
-		stream, err := s.conn.Stream(st.Unformatted, "Native", params...)
+		stream, err := s.conn.Stream(st.Unformatted, format, params...)
 		if err == nil {
 			defer stream.Close()
-			for {
-				if err := cancelled(ctx, nil); err != nil {
-					return total, err
-				}
-				r, err := stream.Next()
-				if err != nil {
-					return total, cancelled(ctx, err)
-				}
-				if r == nil {
-					return total, nil
-				}
+			err = pull(ctx, stream, cancel, func(r *libchdb.Result) error {
 				delta := r.Stats()
 				total.Add(delta)
-				err = sink(r.Bytes(), delta)
-				r.Free()
-				if err != nil {
-					return total, err
-				}
-			}
+				return sink(r.Bytes(), delta)
+			})
+			return total, err
 		}
 		if !notStreamable(err) {
 			return total, cancelled(ctx, err)
 		}
 	}
-	r, err := s.conn.Query(st.Unformatted, "Native", params...)
+	changed := s.changing(st)
+	r, err := s.conn.Query(st.Unformatted, format, params...)
+	changed()
 	if err != nil {
 		return total, cancelled(ctx, err)
 	}
@@ -83,6 +78,78 @@ func (s *Session) Blocks(ctx context.Context, st sqltext.Statement, params []Par
 		return total, sink(b, total)
 	}
 	return total, nil
+}
+
+const (
+	// aheadOf is from what size of a piece on the engine makes the next ones while that one is taken.
+	aheadOf = 64 << 10
+	// ahead is how many it may be ahead.
+	ahead = 2
+)
+
+// pull takes a stream's pieces to their end. Results of many pieces are made by the engine while the ones before are taken; short ones need no second goroutine. cancel
+// stops what the engine is at.
+func pull(ctx context.Context, stream *libchdb.Stream, cancel context.CancelFunc, take func(*libchdb.Result) error) error {
+	type piece struct {
+		*libchdb.Result
+		err error
+	}
+	var pieces chan piece // once the engine runs ahead
+	quit := make(chan struct{})
+	defer func() {
+		if pieces == nil {
+			return
+		}
+		close(quit)
+		for p := range pieces {
+			p.Free()
+		}
+	}()
+	next := func() (p piece) {
+		if pieces != nil {
+			return <-pieces
+		}
+		p.Result, p.err = stream.Next()
+		return p
+	}
+	for {
+		if err := cancelled(ctx, nil); err != nil {
+			cancel()
+			return err
+		}
+		p := next()
+		if p.err != nil {
+			return cancelled(ctx, p.err)
+		}
+		if p.Result == nil {
+			return nil
+		}
+		if pieces == nil && len(p.Bytes()) >= aheadOf {
+			pieces = make(chan piece, ahead-1)
+			go func() {
+				defer close(pieces)
+				for {
+					var p piece
+					p.Result, p.err = stream.Next()
+					select {
+					case pieces <- p:
+					case <-quit:
+						p.Free()
+						return
+					}
+					if p.Result == nil {
+						return
+					}
+				}
+			}()
+		}
+		err := take(p.Result)
+		p.Free()
+		if err != nil {
+			cancel()
+			return err
+		}
+	}
 }
 
 // count keeps what the statement of the moment took.
@@ -115,25 +182,37 @@ func (s *Session) Header(st sqltext.Statement, params []Param) ([]Column, error)
 // Column is a column's name and type.
 type Column struct{ Name, Type string }
 
-// describe_compact_output leaves just the two columns; the format keeps any byte.
+// describeSettings leave name and type of each column, however few rows a result of the session may have.
+const describeSettings = " SETTINGS describe_compact_output = 1, describe_include_subcolumns = 0, max_result_rows = 0, max_result_bytes = 0"
+
+// describeFields is how many texts a row has without them: name, type, kind and expression of the default, comment, codec, TTL.
+const describeFields = 7
+
+// describe asks for columns in a format that keeps any byte.
 func (s *Session) describe(sql string, params []Param) ([]Column, error) {
-	r, err := s.conn.Query(sql+" SETTINGS describe_compact_output = 1", "RowBinary", params...)
+	fields := 2
+	if s.applied["readonly"] == "1" { // which lets no setting be changed
+		fields = describeFields
+	} else {
+		sql += describeSettings
+	}
+	r, err := s.conn.Query(sql, "RowBinary", params...)
 	if err != nil {
 		return nil, err
 	}
 	defer r.Free()
 	var out []Column
 	for b := r.Bytes(); len(b) > 0; {
-		var c Column
-		for _, field := range []*string{&c.Name, &c.Type} {
+		row := make([]string, fields)
+		for i := range row {
 			n, k := uvarint(b)
 			if k <= 0 || uint64(len(b)-k) < n {
 				return nil, fmt.Errorf("read the engine's description of columns: it is cut short")
 			}
-			*field = string(b[k : k+int(n)])
+			row[i] = string(b[k : k+int(n)])
 			b = b[k+int(n):]
 		}
-		out = append(out, c)
+		out = append(out, Column{Name: row[0], Type: row[1]})
 	}
 	return out, nil
 }
@@ -150,19 +229,6 @@ func uvarint(b []byte) (uint64, int) {
 		}
 	}
 	return 0, 0
-}
-
-// InsertHeader describes the columns that an INSERT takes.
-func (s *Session) InsertHeader(in sqltext.Insert, params []Param) ([]Column, error) {
-	cols := in.Columns
-	if cols == "" {
-		cols = "*"
-	}
-	target := in.Target
-	if len(target) > 8 && strings.EqualFold(target[:8], "FUNCTION") {
-		target = target[8:]
-	}
-	return s.describe("DESCRIBE TABLE (SELECT "+cols+" FROM "+target+")", params)
 }
 
 // Feed is an INSERT that is being fed.
@@ -216,7 +282,7 @@ func (s *Session) settle() { _ = s.conn.Exec("SELECT 1") }
 // The engine renders a stream of blocks only as one document a block, so a
 // document goes through INTO OUTFILE on a pipe.
 func (s *Session) Document(ctx context.Context, st sqltext.Statement, format string, params []Param, w *os.File) (stats Stats, err error) {
-	stop := s.Watch(ctx)
+	stop := s.watch(ctx)
 	defer func() {
 		stop()
 		s.count(stats)
@@ -234,7 +300,9 @@ func (s *Session) Document(ctx context.Context, st sqltext.Statement, format str
 		defer r.Free()
 		return r.Stats(), nil
 	}
+	changed := s.changing(st)
 	r, err := s.conn.Query(st.Text, format, params...)
+	changed()
 	if err != nil {
 		return Stats{}, cancelled(ctx, err)
 	}

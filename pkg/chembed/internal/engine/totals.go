@@ -6,13 +6,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/hashpivot/hashpivot/pkg/chembed/internal/sqltext"
 )
 
 // maxTotals bounds a result with totals or extremes, which is held as text while it is taken apart.
-const maxTotals = 64 << 20
+const maxTotals = 32 << 20
 
 // Part is what a block of a result with totals belongs to.
 type Part uint8
@@ -35,9 +34,9 @@ type totalsDocument struct {
 // Totals runs a SELECT that has totals or extremes, which the engine's blocks do not carry: it renders the whole result as text, and has the engine make
 // blocks of its parts again.
 func (s *Session) Totals(ctx context.Context, st sqltext.Statement, params []Param, sink func(part Part, block []byte) error) (total Stats, err error) {
-	pr, pw, err := os.Pipe()
+	pr, pw, err := Pipe()
 	if err != nil {
-		return total, fmt.Errorf("make a pipe for the output: %w", err)
+		return total, err
 	}
 	defer pr.Close()
 	ctx, cancel := context.WithCancel(ctx)

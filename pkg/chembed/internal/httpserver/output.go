@@ -41,8 +41,7 @@ type output struct {
 	encoding string
 	limit    int
 
-	progressMu sync.Mutex
-	progress   []string // headers, as they were collected
+	headMu sync.Mutex // over sent, for who tells progress while the query runs
 }
 
 // maxHeld bounds what wait_end_of_query keeps in memory; a longer result is
@@ -111,15 +110,12 @@ func (o *output) write(p []byte) (int, error) {
 
 // start sends the headers and what was held back.
 func (o *output) start() error {
+	o.headMu.Lock()
 	o.sent = true
+	o.headMu.Unlock()
 	if o.encoding != "" {
 		o.w.Header().Set("Content-Encoding", o.encoding)
 	}
-	o.progressMu.Lock()
-	for _, p := range o.progress {
-		o.w.Header().Add("X-ClickHouse-Progress", p)
-	}
-	o.progressMu.Unlock()
 	o.w.WriteHeader(http.StatusOK)
 	held := o.held
 	o.held = nil
@@ -130,34 +126,56 @@ func (o *output) start() error {
 	return err
 }
 
-// maxProgress bounds the headers of progress.
-const maxProgress = 100
+// slowProgress is after how many headers of progress they become rarer: clients take some hundred headers, and queries run for hours.
+const slowProgress = 50
 
-// collectProgress asks the engine at intervals how far the query is. net/http sends headers once: they go out together, before the first byte of the
-// result, where a server sends each as it comes.
-func (o *output) collectProgress(sess *engine.Session, interval string, started time.Time) (stop func()) {
+// tellProgress sends a header at intervals while the query runs, until the first byte of the result.
+func (o *output) tellProgress(sess *engine.Session, r *http.Request, interval string, started time.Time) (stop func()) {
 	every := 100 * time.Millisecond
 	if ms, err := strconv.Atoi(interval); err == nil && ms > 0 {
 		every = max(time.Duration(ms)*time.Millisecond, 10*time.Millisecond)
 	}
+	status := "HTTP/1.0 200 OK"
+	if r.ProtoAtLeast(1, 1) {
+		status = "HTTP/1.1 200 OK"
+	}
+	c, ok := r.Context().Value(connKey{}).(*earlyConn)
+	if !ok || r.Method == http.MethodHead {
+		return func() {}
+	}
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		tick := time.NewTicker(every)
-		defer tick.Stop()
-		for range maxProgress {
+		timer := time.NewTimer(every)
+		defer timer.Stop()
+		for n := 1; ; n++ {
 			select {
 			case <-done:
 				return
-			case <-tick.C:
+			case <-timer.C:
 			}
 			stats, total := sess.Progress()
-			o.progressMu.Lock()
-			o.progress = append(o.progress, summary(stats, total, time.Since(started)))
-			o.progressMu.Unlock()
+			if !o.tell(c, status, summary(stats, total, time.Since(started))) {
+				return
+			}
+			if n >= slowProgress && n%10 == 0 {
+				every *= 2
+			}
+			timer.Reset(every)
 		}
 	}()
 	return func() { close(done); <-ended }
+}
+
+// tell sends one header of progress; false means that it is too late for another.
+func (o *output) tell(c *earlyConn, status, progress string) bool {
+	o.headMu.Lock()
+	defer o.headMu.Unlock()
+	if o.sent {
+		return false
+	}
+	_ = o.ctl.SetWriteDeadline(time.Now().Add(writeTimeout))
+	return c.early(status, []byte("X-ClickHouse-Progress: "+progress+"\r\n")) == nil
 }
 
 // summary sets the header, if headers have not gone yet.

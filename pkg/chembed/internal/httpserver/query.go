@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -44,6 +43,7 @@ var reserved = map[string]bool{
 
 func (q *query) answer() (err error) {
 	q.started = time.Now()
+	q.r = q.patiently(q.r)
 	h := q.w.Header()
 	id := q.params.Get("query_id")
 	if id == "" {
@@ -138,6 +138,37 @@ func (q *query) body() (io.ReadCloser, error) {
 	return body, nil
 }
 
+// patientBody gives the client a limited time for each piece of its body: one that stops sending would hold its place for ever.
+type patientBody struct {
+	io.ReadCloser
+	ctl      *http.ResponseController
+	patience time.Duration
+}
+
+// patiently is the request with such a body. The request of net/http keeps its own: by what is left of it it knows whether the connection can go on.
+func (q *query) patiently(r *http.Request) *http.Request {
+	if r.Body == http.NoBody {
+		return r
+	}
+	patience := bodyTimeout
+	if s, err := strconv.ParseFloat(q.params.Get("http_receive_timeout"), 64); err == nil && s > 0 && s < bodyTimeout.Seconds() {
+		patience = time.Duration(s * float64(time.Second))
+	}
+	out := *r
+	out.Body = &patientBody{r.Body, http.NewResponseController(q.w), patience}
+	return &out
+}
+
+func (b *patientBody) Read(p []byte) (int, error) {
+	_ = b.ctl.SetReadDeadline(time.Now().Add(b.patience))
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		// From here on net/http reads on, to learn when the client goes away. Behind any other end it reads what is left of the body, which shall not take long.
+		_ = b.ctl.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
+
 // frameStream is the content of native compressed frames.
 type frameStream struct {
 	frames *native.FrameReader
@@ -171,14 +202,9 @@ func (q *query) text(body io.Reader) (sql string, data io.Reader, err error) {
 		}
 	}
 	// The first part of the body shows whether it is an INSERT with data behind.
-	head := make([]byte, maxInsertHeader)
-	n, eof, err := readUpTo(body, head)
+	head, err := io.ReadAll(io.LimitReader(body, maxInsertHeader))
 	if err != nil {
 		return "", nil, bodyError(err)
-	}
-	head = head[:n]
-	if eof {
-		body = bytes.NewReader(nil)
 	}
 	full := string(head)
 	if sql != "" && full != "" {
@@ -189,17 +215,24 @@ func (q *query) text(body io.Reader) (sql string, data io.Reader, err error) {
 	if st := sqltext.Parse(full); st.Kind == sqltext.KindInsert && st.Insert.Named {
 		return full[:st.Insert.Data], io.MultiReader(strings.NewReader(full[st.Insert.Data:]), body), nil
 	}
-	rest, err := io.ReadAll(io.LimitReader(body, maxQueryText+1))
+	whole := bytes.NewBufferString(full)
+	n, err := io.Copy(whole, io.LimitReader(body, maxQueryText+1))
 	if err != nil {
 		return "", nil, bodyError(err)
 	}
-	if len(rest) > maxQueryText {
+	if n > maxQueryText {
 		return "", nil, engine.NewError(engine.CodeSyntax, "SYNTAX_ERROR", "Query is longer than %d bytes", maxQueryText)
 	}
-	return full + string(rest), bytes.NewReader(nil), nil
+	if n > 0 {
+		full = whole.String()
+	}
+	return full, http.NoBody, nil
 }
 
 func bodyError(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return engine.NewError(engine.CodeSocketTimeout, "SOCKET_TIMEOUT", "The request's body stopped coming: the next piece of it was waited for in vain")
+	}
 	if errors.Is(err, native.ErrMalformed) {
 		return engine.NewError(engine.CodeIncorrectData, "INCORRECT_DATA", "%v", err)
 	}
@@ -248,13 +281,16 @@ func (q *query) selectRows(ctx context.Context, sess *engine.Session, st sqltext
 	}
 	q.out = out
 	if truth(q.params.Get("send_progress_in_http_headers")) {
-		stop := out.collectProgress(sess, q.params.Get("http_headers_progress_interval_ms"), q.started)
+		stop := out.tellProgress(sess, q.r, q.params.Get("http_headers_progress_interval_ms"), q.started)
 		defer stop()
 	}
 	var stats engine.Stats
-	if format == "Native" {
+	switch {
+	case format == "Native":
 		stats, err = q.nativeRows(ctx, sess, st, params)
-	} else {
+	case rowByRow(sess, st, format):
+		stats, err = sess.Pieces(ctx, st, format, params, func(piece []byte, _ engine.Stats) error { _, err := out.Write(piece); return err })
+	default:
 		stats, err = q.document(ctx, sess, st, format, params)
 	}
 	if err != nil {
@@ -262,6 +298,19 @@ func (q *query) selectRows(ctx context.Context, sess *engine.Session, st sqltext
 	}
 	out.summary(summary(stats, stats.ReadRows, time.Since(q.started)))
 	return out.Close()
+}
+
+// rowFormats have nothing before, between and behind their rows: the documents of blocks, put together, are the document of them all.
+var rowFormats = map[string]bool{
+	"TabSeparated": true, "TSV": true, "TabSeparatedRaw": true, "TSVRaw": true, "CSV": true, "JSONEachRow": true, "JSONLines": true, "NDJSON": true, "RowBinary": true,
+}
+
+// rowByRow says whether a result can go out block by block, which spares it the way through a pipe. Settings of the output, and totals, put more around the rows.
+func rowByRow(sess *engine.Session, st sqltext.Statement, format string) bool {
+	if !rowFormats[format] || strings.Contains(st.Text, "output_format_") || strings.Contains(st.Text, "extremes") || sqltext.HasTotals(st.Text) {
+		return false
+	}
+	return !sess.Sets(func(name string) bool { return name == "extremes" || strings.HasPrefix(name, "output_format_") })
 }
 
 // nativeRows streams blocks, dressed for the client's protocol version.
@@ -292,15 +341,15 @@ func (q *query) nativeRows(ctx context.Context, sess *engine.Session, st sqltext
 
 // document pipes what the engine renders to the client.
 func (q *query) document(ctx context.Context, sess *engine.Session, st sqltext.Statement, format string, params []engine.Param) (engine.Stats, error) {
-	pr, pw, err := os.Pipe()
+	pr, pw, err := engine.Pipe()
 	if err != nil {
-		return engine.Stats{}, fmt.Errorf("make a pipe for the output: %w", err)
+		return engine.Stats{}, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	copied := make(chan error, 1)
 	go func() {
-		_, err := io.Copy(q.out, pr)
+		_, err := io.CopyBuffer(q.out, struct{ io.Reader }{pr}, make([]byte, documentPiece))
 		if err != nil {
 			cancel()
 			// The engine must not be left in front of a full pipe.
@@ -317,6 +366,9 @@ func (q *query) document(ctx context.Context, sess *engine.Session, st sqltext.S
 	}
 	return stats, err
 }
+
+// documentPiece is how much of a document is passed on at once.
+const documentPiece = 256 << 10
 
 func validFormat(s string) bool {
 	for _, c := range s {

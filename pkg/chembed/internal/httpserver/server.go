@@ -31,8 +31,9 @@ type Config struct {
 const (
 	readHeaderTimeout = 30 * time.Second
 	idleTimeout       = 2 * time.Minute
+	bodyTimeout       = 5 * time.Minute // for one piece of a body to arrive
 	maxHeaderBytes    = 1 << 20
-	maxQueryText      = 64 << 20  // a query that is no INSERT, in the body
+	maxQueryText      = 16 << 20  // a query that is no INSERT, in the body
 	maxInsertHeader   = 256 << 10 // an INSERT's text before its data
 	idleSessions      = 8         // engine sessions kept for the next request
 	maxNamedSessions  = 1000
@@ -62,6 +63,7 @@ func New(cfg Config) *Server {
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
+		ConnContext:       withConn,
 		ErrorLog:          slog.NewLogLogger(cfg.Logger.Handler(), slog.LevelDebug),
 	}
 	return s
@@ -69,7 +71,7 @@ func New(cfg Config) *Server {
 
 // Serve accepts until Shutdown or until the listener is closed.
 func (s *Server) Serve(ln net.Listener) error {
-	err := s.http.Serve(ln)
+	err := s.http.Serve(earlyListener{ln})
 	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) {
 		return nil
 	}

@@ -40,8 +40,15 @@ func parseError(text string) *Error {
 		return e
 	}
 	e.Code = code
-	rest = strings.TrimPrefix(rest, "DB::Exception: ")
-	rest = strings.TrimSpace(rest)
+	// What the engine passes on from another place of itself has the beginning twice.
+	for begin := "Code: " + digits + ". DB::Exception: "; ; {
+		rest = strings.TrimSpace(strings.TrimPrefix(rest, "DB::Exception: "))
+		again, ok := strings.CutPrefix(rest, begin)
+		if !ok {
+			break
+		}
+		rest = again
+	}
 	if i := strings.LastIndex(rest, " (version "); i >= 0 && strings.HasSuffix(rest, ")") {
 		rest = strings.TrimSpace(rest[:i])
 	}

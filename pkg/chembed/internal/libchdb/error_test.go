@@ -11,6 +11,7 @@ func TestParseError(t *testing.T) {
 	}
 	f("Code: 60. DB::Exception: Unknown table 'x'. (UNKNOWN_TABLE)", 60, "UNKNOWN_TABLE", "Unknown table 'x'.")
 	f("Code: 60. DB::Exception: Unknown table (id 1). (UNKNOWN_TABLE) (version 26.7.2.1 (official build))", 60, "UNKNOWN_TABLE", "Unknown table (id 1).")
+	f("Code: 115. DB::Exception: Code: 115. DB::Exception: Unknown setting 'x'. (UNKNOWN_SETTING)", 115, "UNKNOWN_SETTING", "Unknown setting 'x'.")
 	f("Code: 27. DB::ParsingException: x: (at row 1)", 27, "", "DB::ParsingException: x: (at row 1)")
 	f("something else", CodeUnknown, "", "something else")
 	f("Code: x. y", CodeUnknown, "", "Code: x. y")

@@ -101,13 +101,15 @@ func (f *FrameReader) next() ([]byte, error) {
 	case MethodZSTD:
 		if f.zstd == nil {
 			d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-				zstd.WithDecoderMaxMemory(maxFrame))
+				zstd.WithDecoderMaxMemory(maxFrame), zstd.WithDecodeAllCapLimit(true))
 			if err != nil {
 				return nil, fmt.Errorf("start zstd: %w", err)
 			}
 			f.zstd = d
 		}
-		out, err := f.zstd.DecodeAll(f.raw[frameHeader:], f.data[:0])
+		// Not a byte more than was told: little of it can expand to anything.
+		f.data = grow(f.data, int(size))
+		out, err := f.zstd.DecodeAll(f.raw[frameHeader:], f.data[:0:size])
 		if err != nil || len(out) != int(size) {
 			return nil, malformed("ZSTD frame does not decompress to its %d bytes", size)
 		}

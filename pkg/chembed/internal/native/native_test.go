@@ -10,6 +10,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/go-faster/city"
 )
 
 // pieces is a Source that gives a few bytes at a time.
@@ -83,6 +85,11 @@ func samples() map[string][]byte {
 		"JSON as text":                     block(2, column("a", "JSON", cat(u64(1), []byte("\x02{}\x02{}"))...)),
 		"QBit":                             block(2, column("a", "QBit(BFloat16, 9)", bytes.Repeat([]byte{1}, 2*16*2)...)),
 		"Tuple()":                          block(2, column("a", "Tuple()", 0, 0)),
+		"sum":                              block(2, column("a", "AggregateFunction(sum, Nullable(UInt8))", cat([]byte{0, 1}, u64(7))...)),
+		"uniq":                             block(2, column("a", "AggregateFunction(uniq, String)", []byte("\x00\x00\x01\x02aaaabbbb")...)),
+		"argMax":                           block(2, column("a", "AggregateFunction(argMax, String, UInt8)", []byte("\xff\xff\xff\xff\x00\x02\x00\x00\x00x\x00\x01\x05")...)),
+		"groupArray":                       block(2, column("a", "AggregateFunction(groupArrayIf, String, UInt8)", []byte("\x02\x01a\x00\x00")...)),
+		"quantile":                         block(2, column("a", "AggregateFunction(quantiles(0.5, 0.9), UInt16)", cat(u64(8192, 2), []byte("\x03r 1abcd"), u64(8192, 0), []byte{0})...)),
 		"Enum":                             block(2, column("a", "Enum8('a,)' = 1, 'it\\'s' = 2)", 1, 2)),
 		"two columns":                      block(2, column("a", "UInt8", 1, 2), column("b", "DateTime64(9, 'UTC')", u64(1, 2)...)),
 		"no rows":                          block(0, column("a", "LowCardinality(String)")),
@@ -160,7 +167,12 @@ func TestWalkRefuses(t *testing.T) {
 	f("JSON of a later version", block(1, column("a", "JSON", u64(9)...)), ErrUnsupported)
 	f("Dynamic of a later version", block(1, column("a", "Dynamic", u64(9)...)), ErrUnsupported)
 	f("Dynamic without end", block(1, column("a", "Dynamic", bytes.Repeat(cat(u64(3), []byte("\x01\x07Dynamic")), 1000)...)), ErrMalformed)
-	f("states", block(1, column("a", "AggregateFunction(sum, UInt8)", 0)), ErrUnsupported)
+	f("states of a function that is not known", block(1, column("a", "AggregateFunction(topK(3), UInt8)", 0)), ErrUnsupported)
+	f("states of a later version", block(1, column("a", "AggregateFunction(1, sum, UInt8)", 0)), ErrUnsupported)
+	f("states of no function", block(1, column("a", "AggregateFunction()", 0)), ErrMalformed)
+	f("state with a text of a negative length", block(1, column("a", "AggregateFunction(min, String)", 0xfe, 0xff, 0xff, 0xff)), ErrMalformed)
+	f("state of too many", block(1, column("a", "AggregateFunction(uniqExact, UInt8)", 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f)), ErrMalformed)
+	f("sample of too many", block(1, column("a", "AggregateFunction(quantile, UInt8)", cat(u64(1<<63, 1<<62), []byte{0})...)), ErrMalformed)
 	f("unknown type", block(1, column("a", "Foo", 0)), ErrUnsupported)
 	f("unclosed type", block(1, column("a", "Array(UInt8", 0)), ErrMalformed)
 	f("deep type", block(1, column("a", strings.Repeat("Array(", 100)+"UInt8"+strings.Repeat(")", 100), 0)), ErrMalformed)
@@ -184,13 +196,14 @@ func TestWalkSinkError(t *testing.T) {
 }
 
 func TestFrames(t *testing.T) {
-	data := make([]byte, 3<<20)
+	data := make([]byte, outFrame+outFrame/16)
 	rnd := rand.New(rand.NewPCG(1, 2))
-	for i := range data {
-		data[i] = byte(rnd.IntN(4)) // compressible
-		if i > 2<<20 {
-			data[i] = byte(rnd.Uint32()) // and not
+	for i := 0; i < len(data); i += 8 {
+		v := rnd.Uint64()
+		if i < outFrame {
+			v &= 0x0303030303030303 // compressible
 		}
+		binary.LittleEndian.PutUint64(data[i:], v)
 	}
 	for _, m := range []Method{MethodNone, MethodLZ4, MethodZSTD} {
 		var wire bytes.Buffer
@@ -241,6 +254,29 @@ func TestFrameBomb(t *testing.T) {
 	binary.LittleEndian.PutUint32(head[frameChecksum+5:], 100<<20)
 	r := NewFrameReader(bufio.NewReader(bytes.NewReader(head)))
 	if _, err := r.Next(); !errors.Is(err, ErrMalformed) || cap(r.data) > 0 {
+		t.Fatalf("%v, %d bytes made", err, cap(r.data))
+	}
+}
+
+// So is one that expands to more than it promises, which ZSTD can without end.
+func TestFrameBombOfZSTD(t *testing.T) {
+	var wire bytes.Buffer
+	w := NewFrameWriter(&wire, MethodZSTD)
+	if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	bomb := wire.Bytes()
+	binary.LittleEndian.PutUint32(bomb[frameChecksum+5:], 100)
+	sum := city.CH128(bomb[frameChecksum:])
+	binary.LittleEndian.PutUint64(bomb, sum.Low)
+	binary.LittleEndian.PutUint64(bomb[8:], sum.High)
+	r := NewFrameReader(bufio.NewReader(bytes.NewReader(bomb)))
+	defer r.Close()
+	if _, err := r.Next(); !errors.Is(err, ErrMalformed) || cap(r.data) > 1000 {
 		t.Fatalf("%v, %d bytes made", err, cap(r.data))
 	}
 }

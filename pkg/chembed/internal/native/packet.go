@@ -360,32 +360,6 @@ func (r Reader) settings() ([]Setting, error) {
 	}
 }
 
-// Writer builds what the server sends; Flush hands it to the connection.
-type Writer struct {
-	*bufio.Writer
-	scratch [binary.MaxVarintLen64]byte
-}
-
-// Uvarint writes a number. Errors stay in the bufio.Writer until Flush.
-func (w *Writer) Uvarint(v uint64) {
-	n := binary.PutUvarint(w.scratch[:], v)
-	_, _ = w.Write(w.scratch[:n])
-}
-
-// Str writes a string.
-func (w *Writer) Str(s string) {
-	w.Uvarint(uint64(len(s)))
-	_, _ = w.WriteString(s)
-}
-
-func (w *Writer) bool(v bool) {
-	b := byte(0)
-	if v {
-		b = 1
-	}
-	_ = w.WriteByte(b)
-}
-
 // ServerInfo is how the server presents itself.
 type ServerInfo struct {
 	Major, Minor, Patch   uint64

@@ -1,17 +1,12 @@
 package native
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 )
-
-// ErrUnsupported marks a column type whose bytes cannot be walked: the states of
-// aggregate functions.
-var ErrUnsupported = errors.New("type is not supported over the native protocol")
 
 // shape is how a type's column is laid out.
 type shape uint8
@@ -27,6 +22,7 @@ const (
 	shapeDynamic     // becomes a variant once its prefix is read
 	shapeFlatDynamic // the same in another layout
 	shapeJSON        // becomes a tuple of its paths
+	shapeState       // states of an aggregate function
 )
 
 // colType is a type reduced to what finding the end of its column takes.
@@ -34,6 +30,7 @@ type colType struct {
 	shape shape
 	width uint64 // bytes a row, of shapeFixed
 	elems []*colType
+	parts []statePart // of shapeState
 }
 
 var fixedWidths = map[string]uint64{
@@ -125,6 +122,8 @@ func parseTypeDepth(s string, depth int) (*colType, error) {
 			return nil, malformed("type %q lacks an argument", s)
 		}
 		return sub(len(args) - 1)
+	case "AggregateFunction":
+		return stateType(args, s)
 	case "Map":
 		if len(args) != 2 {
 			return nil, malformed("type %q needs two arguments", s)

@@ -283,6 +283,8 @@ func (w *Walker) data(t *colType, rows uint64) error {
 		return w.variant(t, rows)
 	case shapeFlatDynamic:
 		return w.flatDynamic(t, rows)
+	case shapeState:
+		return w.states(t.parts, rows)
 	}
 	return fmt.Errorf("shape %d: %w", t.shape, ErrUnsupported)
 }

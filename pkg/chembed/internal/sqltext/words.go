@@ -1,6 +1,9 @@
 package sqltext
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // Word is an identifier of a text, with what stands around it.
 type Word struct {
@@ -45,16 +48,55 @@ func unquoteName(s string) string {
 	if len(s) < 2 {
 		return s
 	}
-	quote, in := s[0], s[1:]
-	in = strings.TrimSuffix(in, string(quote))
+	return unescape(strings.TrimSuffix(s[1:], s[:1]), s[0])
+}
+
+// unescape reads what stands between quotes as the engine does.
+func unescape(in string, quote byte) string {
 	var b strings.Builder
 	for i := 0; i < len(in); i++ {
-		if (in[i] == '\\' || in[i] == quote) && i+1 < len(in) {
-			i++
+		if c := in[i]; i+1 == len(in) || c != '\\' && c != quote {
+			b.WriteByte(c)
+			continue
+		} else if i++; c == quote {
+			b.WriteByte(in[i])
+			continue
 		}
-		b.WriteByte(in[i])
+		if in[i] == 'x' && i+2 < len(in) {
+			if v, err := strconv.ParseUint(in[i+1:i+3], 16, 8); err == nil {
+				b.WriteByte(byte(v))
+				i += 2
+				continue
+			}
+		}
+		b.WriteByte(escaped(in[i]))
 	}
 	return b.String()
+}
+
+// escaped is the character behind a backslash.
+func escaped(c byte) byte {
+	switch c {
+	case 'a':
+		return '\a'
+	case 'b':
+		return '\b'
+	case 'e':
+		return 0x1b
+	case 'f':
+		return '\f'
+	case 'n':
+		return '\n'
+	case 'r':
+		return '\r'
+	case 't':
+		return '\t'
+	case 'v':
+		return '\v'
+	case '0':
+		return 0
+	}
+	return c
 }
 
 // Settings reads the pairs of every SETTINGS clause and SET statement of a text, values as written. It takes more for a clause than is one, never less:
@@ -119,14 +161,7 @@ func Unquote(v string) string {
 	if len(v) < 2 || v[0] != '\'' || v[len(v)-1] != '\'' {
 		return v
 	}
-	var b strings.Builder
-	for i := 1; i < len(v)-1; i++ {
-		if (v[i] == '\\' || v[i] == '\'') && i+1 < len(v)-1 {
-			i++
-		}
-		b.WriteByte(v[i])
-	}
-	return b.String()
+	return unescape(v[1:len(v)-1], '\'')
 }
 
 // SplitList takes a list apart at its commas, but for those within parentheses and quotes.

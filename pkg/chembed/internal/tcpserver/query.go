@@ -7,6 +7,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -126,18 +127,14 @@ func (c *conn) selectBlocks(ctx context.Context, cancel context.CancelFunc, st s
 				return dataError(err)
 			}
 			// Clients learn the columns from a block without rows before the first one.
-			if err := c.send(func() { err = c.headerLocked(b.Names, b.Types) }); err != nil {
-				return fatalError{err}
-			}
+			c.wmu.Lock()
+			err = c.headerLocked(b.Names, b.Types)
+			c.wmu.Unlock()
 			if err != nil {
 				return fatalError{err}
 			}
 		}
-		c.wmu.Lock()
-		defer c.wmu.Unlock()
-		c.seen.Add(delta)
-		c.progressLocked(c.seen, 0, start)
-		b, err := c.blockLocked(ctx, packet, block)
+		b, err := c.block(ctx, packet, block, delta, start)
 		if packet != native.ServerData {
 			return err
 		}
@@ -236,28 +233,17 @@ func (c *conn) progressLocked(now engine.Stats, rows uint64, start time.Time) {
 	}, c.rev)
 }
 
-// blockLocked sends one of the engine's blocks.
-func (c *conn) blockLocked(ctx context.Context, packet uint64, block []byte) (native.Block, error) {
-	_ = c.nc.SetWriteDeadline(time.Now().Add(packetTimeout))
-	c.w.Uvarint(packet)
-	c.w.Str("")
-	src := native.Bytes(block)
-	sink := func(b []byte) error { _, err := c.w.Write(b); return err }
-	if c.compression {
-		sink = func(b []byte) error { _, err := c.frames.Write(b); return err }
-	}
-	var b native.Block
-	err := c.run.Unhurried(ctx, func() (err error) {
-		b, err = c.walkOut.Walk(&src, sink, native.OutOptions(c.rev))
-		if err == nil && c.compression {
-			err = c.frames.Flush()
-		}
-		if err == nil {
-			err = c.w.Flush()
-		}
+// block sends one of the engine's blocks, and before it how far the query is.
+func (c *conn) block(ctx context.Context, packet uint64, block []byte, delta engine.Stats, start time.Time) (b native.Block, err error) {
+	err = c.run.Unhurried(ctx, func() error {
+		c.wmu.Lock()
+		defer c.wmu.Unlock()
+		_ = c.nc.SetWriteDeadline(time.Now().Add(packetTimeout))
+		c.seen.Add(delta)
+		c.progressLocked(c.seen, 0, start)
+		b, err = c.blockLocked(packet, block)
 		return err
 	})
-	c.lastOut = time.Now()
 	if errors.Is(err, native.ErrUnsupported) || errors.Is(err, native.ErrMalformed) {
 		// The packet is half out: the client cannot be kept.
 		err = fatalError{fmt.Errorf("send block: %w", err)}
@@ -265,68 +251,103 @@ func (c *conn) blockLocked(ctx context.Context, packet uint64, block []byte) (na
 	return b, err
 }
 
-// attend watches over a running query: it cancels it when the client says so or
-// goes away, and sends a sign of life when there is nothing else to send. stop
-// ends both and waits.
+func (c *conn) blockLocked(packet uint64, block []byte) (native.Block, error) {
+	c.w.Uvarint(packet)
+	c.w.Str("")
+	src := native.Bytes(block)
+	sink := c.w.Lend
+	if c.compression {
+		sink = func(b []byte) error { _, err := c.frames.Write(b); return err }
+	}
+	b, err := c.walkOut.Walk(&src, sink, native.OutOptions(c.rev))
+	if err != nil {
+		return b, err
+	}
+	if c.compression {
+		if err := c.frames.Flush(); err != nil {
+			return b, err
+		}
+	}
+	if len(block) >= smallBlock {
+		return b, c.flushLocked()
+	}
+	c.flusher.Reset(flushAfter)
+	return b, nil
+}
+
+// smallBlock is below what size a block waits for what comes behind it. It is below that of a piece that is lent.
+const smallBlock = 4 << 10
+
+// attend watches over a query that takes its time: it cancels it when the client says so or goes away, and sends a sign of life when there is nothing else to
+// send. stop ends both and waits.
 func (c *conn) attend(cancel func(asked bool)) (stop func()) {
 	_ = c.nc.SetReadDeadline(time.Time{})
-	listened := make(chan struct{})
-	go func() {
-		defer close(listened)
-		b, err := c.r.Peek(1)
-		if err != nil {
-			if !errors.Is(err, os.ErrDeadlineExceeded) {
-				cancel(false)
-			}
+	start := time.Now()
+	done := make(chan struct{})
+	var watching sync.WaitGroup
+	watching.Add(1)
+	late := time.AfterFunc(attendAfter, func() {
+		defer watching.Done()
+		watching.Go(func() { c.listen(cancel) })
+		c.beat(done, start, func() { cancel(false) })
+	})
+	return func() {
+		if late.Stop() {
 			return
 		}
-		if b[0] == native.ClientCancel {
-			_, _ = c.r.Discard(1)
-			cancel(true)
-		}
-	}()
-	done := make(chan struct{})
-	beaten := make(chan struct{})
-	start := time.Now()
-	total := uint64(0) // rows to read, as far as told
-	go func() {
-		defer close(beaten)
-		tick := time.NewTicker(heartbeat)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-			}
-			if !c.wmu.TryLock() {
-				continue // something is being sent
-			}
-			quiet := time.Since(c.lastOut) >= heartbeat
-			c.wmu.Unlock()
-			if !quiet {
-				continue
-			}
-			now, rows := c.session.Progress()
-			if !c.wmu.TryLock() {
-				continue
-			}
-			if time.Since(c.lastOut) >= heartbeat {
-				more := rows - min(rows, total)
-				total = max(total, rows)
-				if err := c.sendLocked(func() { c.progressLocked(now, more, start) }); err != nil {
-					cancel(false)
-				}
-			}
-			c.wmu.Unlock()
-		}
-	}()
-	return func() {
-		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
-		<-listened
-		_ = c.nc.SetReadDeadline(time.Time{})
 		close(done)
-		<-beaten
+		_ = c.nc.SetReadDeadline(time.Unix(1, 0))
+		watching.Wait()
+		_ = c.nc.SetReadDeadline(time.Time{})
+	}
+}
+
+// listen waits for the client to cancel its query, or to go away.
+func (c *conn) listen(cancel func(asked bool)) {
+	b, err := c.r.Peek(1)
+	if err != nil {
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			cancel(false)
+		}
+		return
+	}
+	if b[0] == native.ClientCancel {
+		_, _ = c.r.Discard(1)
+		cancel(true)
+	}
+}
+
+// beat tells a client that waits how far its query is.
+func (c *conn) beat(done <-chan struct{}, start time.Time, gone func()) {
+	total := uint64(0) // rows to read, as far as told
+	tick := time.NewTicker(heartbeat)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+		}
+		if !c.wmu.TryLock() {
+			continue // something is being sent
+		}
+		quiet := time.Since(c.lastOut) >= heartbeat
+		c.wmu.Unlock()
+		if !quiet {
+			continue
+		}
+		now, rows := c.session.Progress()
+		if !c.wmu.TryLock() {
+			continue
+		}
+		if time.Since(c.lastOut) >= heartbeat {
+			more := rows - min(rows, total)
+			total = max(total, rows)
+			if err := c.sendLocked(func() { c.progressLocked(now, more, start) }); err != nil {
+				gone()
+			}
+		}
+		c.wmu.Unlock()
 	}
 }
 

@@ -36,7 +36,11 @@ const (
 	lingerTime    = time.Second
 	lingerBytes   = 16 << 20
 	readBuffer    = 128 << 10
-	writeBuffer   = 64 << 10
+
+	// attendAfter is how old a query must be for its client to be listened to, which most queries do not become.
+	attendAfter = 10 * time.Millisecond
+	// flushAfter is for how long what is small waits for what comes behind it: a short answer leaves in one piece.
+	flushAfter = time.Millisecond
 )
 
 // Server accepts native connections on one listener.
@@ -154,7 +158,8 @@ type conn struct {
 	run     *engine.Run // the query of the moment
 
 	wmu     sync.Mutex // packets go out whole
-	w       native.Writer
+	w       *native.Writer
+	flusher *time.Timer // flushes what nothing came behind of; stopped between queries
 	lastOut time.Time
 	told    engine.Stats // in the progress packets of the query
 	seen    engine.Stats // with its blocks
@@ -210,8 +215,10 @@ func (c *conn) linger() {
 func (c *conn) serve(full bool) {
 	defer c.nc.Close()
 	c.r = native.Reader{Reader: bufio.NewReaderSize(c.nc, readBuffer)}
-	c.w.Writer = bufio.NewWriterSize(c.nc, writeBuffer)
-	c.frames = native.NewFrameWriter(c.w.Writer, native.MethodLZ4)
+	c.w = native.NewWriter(c.nc)
+	c.flusher = time.AfterFunc(time.Hour, c.flushLate)
+	defer c.flusher.Stop()
+	c.frames = native.NewFrameWriter(c.w, native.MethodLZ4)
 	c.frameIn = native.NewFrameReader(c.r.Reader)
 	c.plainIn = native.NewPlainReader(c.r.Reader)
 	defer c.frames.Close()
@@ -356,10 +363,22 @@ func (c *conn) send(write func()) error {
 }
 
 func (c *conn) sendLocked(write func()) error {
-	_ = c.nc.SetWriteDeadline(time.Now().Add(packetTimeout))
 	write()
+	return c.flushLocked()
+}
+
+func (c *conn) flushLocked() error {
+	c.flusher.Stop()
 	c.lastOut = time.Now()
+	_ = c.nc.SetWriteDeadline(c.lastOut.Add(packetTimeout))
 	return c.w.Flush()
+}
+
+// flushLate sends what has waited long enough. Its error is the next flush's.
+func (c *conn) flushLate() {
+	c.wmu.Lock()
+	defer c.wmu.Unlock()
+	_ = c.flushLocked()
 }
 
 func (c *conn) exception(err error) {
