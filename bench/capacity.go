@@ -43,28 +43,10 @@ func capacityOf(ctx context.Context, symbols int, print func(figure)) error {
 		return err
 	}
 	defer s.close()
-	names := make([]string, symbols)
-	for i := range names {
-		names[i] = fmt.Sprintf("S%05d", i)
-	}
-	t := newTapeOf(names, 1)
-	trades := make([]*market.Trade, capacityEvents)
-	for i := range trades {
-		if trades[i], err = t.next(); err != nil {
-			return err
-		}
-	}
-	p := s.bus.NewPublisher(bus.PublisherConfig{})
-	start, cpu := time.Now(), cpuSeconds()
-	for _, tr := range trades {
-		if err := p.Publish(ctx, tr); err != nil {
-			return err
-		}
-	}
-	if err := p.Close(ctx); err != nil {
+	took, used, err := publishTape(ctx, s, symbols)
+	if err != nil {
 		return err
 	}
-	took, used := time.Since(start), cpuSeconds()-cpu
 	info, err := s.bus.Info(ctx, market.Trades)
 	if err != nil {
 		return err
@@ -75,7 +57,6 @@ func capacityOf(ctx context.Context, symbols int, print func(figure)) error {
 	print(figure{Name: name + "published", Value: rate(capacityEvents, took), Unit: "events/s"})
 	print(figure{Name: name + "messages", Value: rate(int(info.Messages), took), Unit: "messages/s"})
 	print(figure{Name: name + "publish_cpu", Value: used * 1e6 / capacityEvents, Unit: "us/event"}) // with nats-server, which is embedded
-	trades = nil
 	broker, err := brokerCPU(ctx, s, dir)
 	if err != nil {
 		return err
@@ -89,6 +70,32 @@ func capacityOf(ctx context.Context, symbols int, print func(figure)) error {
 	print(figure{Name: name + "lander_cpu", Value: l.cpu * 1e6 / capacityEvents, Unit: "us/row"}) // with nats-server
 	print(figure{Name: name + "engine_cpu", Value: l.engineCPU * 1e6 / capacityEvents, Unit: "us/row"})
 	return nil
+}
+
+// publishTape publishes capacityEvents of so many symbols and returns the time and the seconds of processor time that it took.
+func publishTape(ctx context.Context, s *stream, symbols int) (took time.Duration, cpu float64, err error) {
+	names := make([]string, symbols)
+	for i := range names {
+		names[i] = fmt.Sprintf("S%05d", i)
+	}
+	t := newTapeOf(names, 1)
+	trades := make([]*market.Trade, capacityEvents)
+	for i := range trades { // outside of what is measured
+		if trades[i], err = t.next(); err != nil {
+			return 0, 0, err
+		}
+	}
+	p := s.bus.NewPublisher(bus.PublisherConfig{})
+	start, before := time.Now(), cpuSeconds()
+	for _, tr := range trades {
+		if err := p.Publish(ctx, tr); err != nil {
+			return 0, 0, err
+		}
+	}
+	if err := p.Close(ctx); err != nil {
+		return 0, 0, err
+	}
+	return time.Since(start), cpuSeconds() - before, nil
 }
 
 // brokerCPU stores the stream's messages once more, in a server of their own, and returns the seconds of processor time that this and the thinnest client took.

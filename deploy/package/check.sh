@@ -20,6 +20,10 @@ mkdir "$work/root" "$work/control"
 dpkg-deb --extract "$deb" "$work/root"
 dpkg-deb --control "$deb" "$work/control"
 grep -qx /etc/hashpivot/hashpivot.env "$work/control/conffiles" || die "an upgrade would overwrite hashpivot.env"
+for service in equities hashprice gpurates signals lander audit gateway nightly; do
+    "$work/root/usr/bin/hashpivot" "$service" --help >/dev/null || die "hashpivot@$service has no command"
+    grep -qx "/etc/hashpivot/$service.env" "$work/control/conffiles" || die "hashpivot@$service has no file of its own"
+done
 for script in postinst prerm postrm; do sh -n "$work/control/$script" || die "$script is no shell script"; done
 "$work/root/usr/bin/hashpivot" version | grep -q "hashpivot v" || die "the packaged program does not tell its version"
 
