@@ -355,7 +355,7 @@ func TestVariablesAreConfiguration(t *testing.T) {
 		}
 		user := name // each service is a user of its own
 		if name == "sim" {
-			user = "ops"
+			user = "up"
 		}
 		if cfg.NATS.URL != "nats://nats:4222" || cfg.NATS.User != user || cfg.NATS.Password == "" || cfg.Admin.Addr != "0.0.0.0:9464" {
 			t.Errorf("%s: nats %+v, admin %+v", name, cfg.NATS, cfg.Admin)
@@ -419,6 +419,24 @@ func TestExampleNamesEveryVariable(t *testing.T) {
 	store, err2 := strconv.Atoi(strings.TrimSuffix(got["NATS_MAX_FILE_STORE"], "GB"))
 	if err != nil || err2 != nil || 11*max >= store<<30 {
 		t.Errorf("11 streams of %s bytes do not fit %s", got["STREAM_MAX_BYTES"], got["NATS_MAX_FILE_STORE"])
+	}
+}
+
+// TestNATSUsersAreTheDuties holds that the deployed users, and the chart's, which are the same file, are those that the binary prints.
+func TestNATSUsersAreTheDuties(t *testing.T) {
+	out, code := run(t, nil, "nats-users")
+	if code != 0 {
+		t.Fatal(out)
+	}
+	if read(t, "deploy/nats/users.conf") != out {
+		t.Error("deploy/nats/users.conf is other than hashpivot nats-users prints: bin/hashpivot nats-users > deploy/nats/users.conf")
+	}
+	for _, m := range regexp.MustCompile(`\$(NATS_[A-Z]+_PASSWORD)`).FindAllStringSubmatch(out, -1) {
+		for _, server := range []string{"nats", "nats-1", "nats-2", "nats-3"} {
+			if load(t).Services[server].Environment[m[1]] == "" {
+				t.Errorf("%s lacks %s, without which nats-server does not start", server, m[1])
+			}
+		}
 	}
 }
 

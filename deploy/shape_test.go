@@ -268,7 +268,7 @@ func (s *stack) clean() {
 func TestProductionShape(t *testing.T) {
 	s := &stack{t: t, c: load(t), passwords: map[string]string{
 		// What people's password makers make: nats.conf takes the first for a number, a comment and a variable.
-		"NATS_MIGRATE_PASSWORD": "12e4", "NATS_LANDER_PASSWORD": "12e4 #x'y{z}", "NATS_OPS_PASSWORD": "@%k", "CLICKHOUSE_PASSWORD": "p=,&<ss>",
+		"NATS_MIGRATE_PASSWORD": "12e4", "NATS_LANDER_PASSWORD": "12e4 #x'y{z}", "NATS_OPS_PASSWORD": "@%k", "NATS_UP_PASSWORD": "1k", "CLICKHOUSE_PASSWORD": "p=,&<ss>",
 		// Keys that are not set switch nothing on: with invented ones a test once called on the vendors' own hosts.
 		"MASSIVE_API_KEY": "", "FINNHUB_API_KEY": "",
 	}}
