@@ -10,7 +10,7 @@ LDFLAGS        := -X main.released=$(VERSION)
 TESTFLAGS      ?=
 BASE           ?= main
 
-.PHONY: demo up build engine libchdb test e2e-secure check audit-deps bench compat chaos rolling chaos-power fuzz proto web web-check browser chromium python python-test research research-python research-test clean
+.PHONY: demo up build engine libchdb test e2e-secure check deploy-check image-check snapshot audit-deps bench compat chaos rolling chaos-power fuzz proto web web-check browser chromium python python-test research research-python research-test clean
 
 demo: build ## everything with simulated upstreams, in a directory of its own
 	$(BIN) up --sim --demo
@@ -28,6 +28,7 @@ $(ENGINE):
 
 test: build browser web-check python-test research-test ## everything: all modules, race detector, real nats-server and engine, the built binary, the page in Chromium, all clients
 	go test -race -parallel 8 -timeout 8m $(TESTFLAGS) work
+	cd deploy/check && GOWORK=off go test -timeout 5m $(TESTFLAGS) ./...
 
 e2e-secure: build ## every service a process with a user of its own, over TLS, on three nats-servers; every user tries everything that it must not do
 	cd e2e && E2E_SECURE=1 go test -count=1 -v -run '^TestSecure$$' -timeout 8m .
@@ -40,6 +41,18 @@ check: build $(TOOLS)/buf $(TOOLS)/golangci-lint ## what to run before each comm
 	$(TOOLS)/golangci-lint run ./...
 	cd e2e && ../$(TOOLS)/golangci-lint run ./...
 	go test -short $(TESTFLAGS) work
+
+# Outside the workspace, because the tools that read a deployment move versions of what is shipped.
+deploy-check: build ## docker-compose.yml, the Helm chart and NATS's configuration, by the tools that read them; NATS_CHART=directory of NATS's own chart, for that too
+	cd deploy/check && GOWORK=off go vet ./... && NATS_CHART=$(NATS_CHART) GOWORK=off go test -timeout 5m $(TESTFLAGS) ./...
+
+image-check: ## the Dockerfile's steps in a clean root, twice, without a container engine (root, Debian, debootstrap); DIR=directory
+	sh deploy/clean-root.sh $(or $(DIR),.cache/clean-root)
+
+snapshot: $(TOOLS)/goreleaser $(TOOLS)/sbom ## what a release consists of, into .cache/dist, nothing published: archives, the Debian package, formula, SBOMs, checksums
+	SBOM=$(CURDIR)/$(TOOLS)/sbom ROOT=$(CURDIR) $(TOOLS)/goreleaser check
+	SBOM=$(CURDIR)/$(TOOLS)/sbom ROOT=$(CURDIR) $(TOOLS)/goreleaser release --snapshot --clean --skip=publish
+	sh deploy/package/check.sh .cache/dist
 
 bench: build bin/bench-peers ## figures as JSON lines; NAME=landing for one, NAME=soak MINUTES=30 for that, NAME=queries ROWS=1000000000, NAME=clickhouse_soak MINUTES=30
 	go run ./bench $(if $(NAME),-name $(NAME)) $(if $(MINUTES),-minutes $(MINUTES)) $(if $(ROWS),-rows $(ROWS)) $(if $(DATABASE),-database $(DATABASE)) $(if $(RATE),-rate $(RATE)) $(if $(SEED),-seed $(SEED))
@@ -94,6 +107,13 @@ chromium: ## Debian's Chromium where there is none and root may install it; CHRO
 $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-vtproto &: tools/proto/go.mod
 	@echo 'building the protobuf tools (once, some minutes)'
 	GOWORK=off go build -modfile=tools/proto/go.mod -o $(TOOLS)/ github.com/bufbuild/buf/cmd/buf google.golang.org/protobuf/cmd/protoc-gen-go github.com/planetscale/vtprotobuf/cmd/protoc-gen-go-vtproto
+
+$(TOOLS)/goreleaser: tools/release/go.mod
+	@echo 'building goreleaser (once, many minutes)'
+	cd tools/release && GOWORK=off go build -o ../../$@ github.com/goreleaser/goreleaser/v2
+
+$(TOOLS)/sbom: tools/sbom/go.mod tools/sbom/main.go
+	cd tools/sbom && GOWORK=off go build -o ../../$@ .
 
 $(TOOLS)/golangci-lint: tools/lint/go.mod
 	@echo 'building golangci-lint (once, some minutes)'

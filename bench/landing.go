@@ -214,6 +214,40 @@ func engineConfig(dir string) chembed.Config {
 	return c
 }
 
+// tables are an engine with the schema.
+type tables struct {
+	engine   *chembed.Server
+	store    *store.Store
+	database string
+}
+
+func openTables(ctx context.Context, dir string) (*tables, error) {
+	engine, err := chembed.Start(ctx, engineConfig(dir))
+	if err != nil {
+		return nil, err
+	}
+	t := &tables{engine: engine}
+	cfg := store.DefaultConfig()
+	cfg.Addr, t.database = []string{engine.NativeAddr()}, cfg.Database
+	if t.store, err = store.Open(ctx, cfg, quiet()); err == nil {
+		err = t.store.Migrate(ctx)
+	}
+	if err != nil {
+		t.close(ctx)
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *tables) close(ctx context.Context) {
+	if t.store != nil {
+		_ = t.store.Close()
+	}
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	_ = t.engine.Close(end)
+}
+
 // landing is what it took to land a stream.
 type landing struct {
 	took           time.Duration
@@ -224,25 +258,12 @@ type landing struct {
 // land runs the lander until the stream of n trades is empty. It fills bare, if there is one, with the landed blocks and the table's statement.
 func land(ctx context.Context, s *stream, dir string, n int, bare *chembed.BareInsert) (landing, error) {
 	var out landing
-	engine, err := chembed.Start(ctx, engineConfig(filepath.Join(dir, "clickhouse")))
+	t, err := openTables(ctx, filepath.Join(dir, "clickhouse"))
 	if err != nil {
 		return out, err
 	}
-	defer func() {
-		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-		defer cancel()
-		_ = engine.Close(end)
-	}()
-	cfg := store.DefaultConfig()
-	cfg.Addr = []string{engine.NativeAddr()}
-	st, err := store.Open(ctx, cfg, quiet())
-	if err != nil {
-		return out, err
-	}
-	defer func() { _ = st.Close() }()
-	if err := st.Migrate(ctx); err != nil {
-		return out, err
-	}
+	defer t.close(ctx)
+	engine, st, database := t.engine, t.store, t.database
 	info, err := s.bus.Info(ctx, market.Trades)
 	if err != nil {
 		return out, err
@@ -281,7 +302,7 @@ func land(ctx context.Context, s *stream, dir string, n int, bare *chembed.BareI
 	if bare == nil {
 		return out, nil
 	}
-	*bare, err = landedBlocks(ctx, st, engine.HTTPAddr(), cfg.Database, lcfg.MaxRows)
+	*bare, err = landedBlocks(ctx, st, engine.HTTPAddr(), database, lcfg.MaxRows)
 	return out, err
 }
 

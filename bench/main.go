@@ -41,6 +41,7 @@ var benchmarks = []struct {
 	{"landing", landingFull},
 	{"landing_symbols", landingSymbols},
 	{"landing_memory", landingMemory},
+	{"capacity", capacity},
 	{"landing_peer", landingPeer},
 	{"outage", outage},
 	{"latency", latency},

@@ -3,7 +3,6 @@
 package deploy_test
 
 import (
-	"fmt"
 	"maps"
 	"os"
 	"os/exec"
@@ -58,6 +57,7 @@ type service struct {
 	} `yaml:"logging"`
 	DependsOn map[string]struct {
 		Condition string `yaml:"condition"`
+		Required  *bool  `yaml:"required"` // false: where the profile does not have it, it is not waited for
 	} `yaml:"depends_on"`
 }
 
@@ -137,15 +137,20 @@ func interpolate(t testing.TB, s string, env map[string]string) string {
 // example is deploy/compose.env.example.
 func example(t testing.TB) map[string]string {
 	t.Helper()
+	return dotenv(t, "deploy/compose.env.example")
+}
+
+func dotenv(t testing.TB, path string) map[string]string {
+	t.Helper()
 	out := map[string]string{}
-	for line := range strings.Lines(read(t, "deploy/compose.env.example")) {
+	for line := range strings.Lines(read(t, path)) {
 		line = strings.TrimSpace(line)
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
 		name, value, ok := strings.Cut(line, "=")
 		if !ok {
-			t.Errorf("compose.env.example: %q is no NAME=value", line)
+			t.Errorf("%s: %q is no NAME=value", path, line)
 		}
 		out[name] = value
 	}
@@ -174,7 +179,7 @@ func TestEveryContainerIsContained(t *testing.T) {
 	if len(c.Services) < 8 {
 		t.Fatalf("only %d services", len(c.Services))
 	}
-	pinned := regexp.MustCompile(`:\d+\.\d+\.\d+[a-z0-9.-]*$`)
+	pinned := regexp.MustCompile(`:v?\d+\.\d+\.\d+[a-z0-9.-]*$`)
 	for name, s := range c.Services {
 		t.Run(name, func(t *testing.T) {
 			switch {
@@ -221,8 +226,8 @@ func TestEveryContainerIsContained(t *testing.T) {
 				case how.Condition == "service_completed_successfully" && dep.daemon(), how.Condition == "service_healthy" && dep.Health.Disable,
 					how.Condition == "service_started", how.Condition == "":
 					t.Errorf("depends on %s: %q", on, how.Condition)
-				case len(dep.Profiles) > 0 && !slices.Equal(dep.Profiles, s.Profiles):
-					t.Errorf("depends on %s, which is off in profile %v", on, s.Profiles)
+				case (how.Required == nil || *how.Required) && slices.ContainsFunc(s.Profiles, func(p string) bool { return !slices.Contains(dep.Profiles, p) }):
+					t.Errorf("depends on %s, which is off in one of the profiles %v", on, s.Profiles)
 				}
 			}
 			switch {
@@ -240,6 +245,11 @@ func TestEveryContainerIsContained(t *testing.T) {
 }
 
 func TestNoSecretIsCommitted(t *testing.T) {
+	// compose looks at the variables of all services, whatever the profile: only what every profile needs may be required.
+	required := map[string]bool{}
+	for _, m := range variable.FindAllStringSubmatch(read(t, "docker-compose.yml"), -1) {
+		required[m[1]] = required[m[1]] || m[2] == ":?"
+	}
 	seen := 0
 	for name, s := range load(t).Services {
 		for k, v := range s.Environment {
@@ -250,10 +260,10 @@ func TestNoSecretIsCommitted(t *testing.T) {
 			if rest := strings.Trim(variable.ReplaceAllString(v, ""), `"`); rest != "" {
 				t.Errorf("%s: %s holds %q", name, k, rest)
 			}
-			// compose looks at the variables of all services, whatever the profile: only what every profile needs may be required.
-			required := strings.Contains(v, ":?")
-			if vendor := strings.HasPrefix(k, "APCA_"); required == vendor {
-				t.Errorf("%s: %s: required is %v", name, k, required)
+			for _, m := range variable.FindAllStringSubmatch(v, -1) {
+				if some := strings.HasPrefix(m[1], "APCA_") || strings.Contains(m[1], "_CLUSTER_"); required[m[1]] == some {
+					t.Errorf("%s: %s: %s is required: %v", name, k, m[1], required[m[1]])
+				}
 			}
 		}
 	}
@@ -265,7 +275,7 @@ func TestNoSecretIsCommitted(t *testing.T) {
 			t.Errorf("compose.env.example: %s holds %q", k, v)
 		}
 	}
-	for _, file := range []string{"deploy/nats/nats.conf", "deploy/clickhouse/users.d/hashpivot.xml"} {
+	for _, file := range []string{"deploy/nats/users.conf", "deploy/nats/cluster.conf", "deploy/nats/cluster-tls.conf", "deploy/clickhouse/users.d/hashpivot.xml", "deploy/clickhouse/config.d/cluster.xml"} {
 		for line := range strings.Lines(read(t, file)) {
 			if !strings.Contains(line, "password") || strings.Contains(line, "#") || strings.Contains(line, "<!--") {
 				continue
@@ -308,7 +318,7 @@ func TestCommandsAndFlagsExist(t *testing.T) {
 		}
 		flags, _ := run(t, nil, s.Command[0], "--help")
 		for _, f := range s.Command[1:] {
-			if !strings.Contains(flags, "      "+f) {
+			if strings.HasPrefix(f, "-") && !strings.Contains(flags, "      "+f) {
 				t.Errorf("%s: hashpivot %s has no flag %s", name, s.Command[0], f)
 			}
 		}
@@ -343,10 +353,14 @@ func TestVariablesAreConfiguration(t *testing.T) {
 		if err := yaml.Unmarshal([]byte(out), &cfg); err != nil {
 			t.Fatal(err)
 		}
-		if cfg.NATS.URL != "nats://nats:4222" || cfg.NATS.User != "hashpivot" || cfg.NATS.Password == "" || cfg.Admin.Addr != "0.0.0.0:9464" {
+		user := name // each service is a user of its own
+		if name == "sim" {
+			user = "up"
+		}
+		if cfg.NATS.URL != "nats://nats:4222" || cfg.NATS.User != user || cfg.NATS.Password == "" || cfg.Admin.Addr != "0.0.0.0:9464" {
 			t.Errorf("%s: nats %+v, admin %+v", name, cfg.NATS, cfg.Admin)
 		}
-		if _, ok := s.Environment["HASHPIVOT_CLICKHOUSE__ADDR"]; ok != slices.Contains([]string{"migrate", "lander", "gateway", "sim", "ops"}, name) {
+		if _, ok := s.Environment["HASHPIVOT_CLICKHOUSE__ADDR"]; ok != slices.Contains([]string{"migrate", "lander", "audit", "gateway", "sim", "ops"}, name) {
 			t.Errorf("%s: knows of ClickHouse: %v", name, ok)
 		} else if ok && (!slices.Equal(cfg.ClickHouse.Addr, []string{"clickhouse:9000"}) || cfg.ClickHouse.User != "hashpivot" || cfg.ClickHouse.Password == "") {
 			t.Errorf("%s: clickhouse %+v", name, cfg.ClickHouse)
@@ -361,7 +375,7 @@ func TestVariablesAreConfiguration(t *testing.T) {
 }
 
 func TestExampleNamesEveryVariable(t *testing.T) {
-	used := map[string]bool{"COMPOSE_PROFILES": true}
+	used := map[string]bool{"COMPOSE_PROFILES": true, "COMPOSE_FILE": true}
 	for _, m := range variable.FindAllStringSubmatch(read(t, "docker-compose.yml"), -1) {
 		used[m[1]] = true
 	}
@@ -369,6 +383,18 @@ func TestExampleNamesEveryVariable(t *testing.T) {
 	for name := range used {
 		if _, ok := got[name]; !ok {
 			t.Errorf("compose.env.example lacks %s", name)
+		}
+	}
+	over := dotenv(t, "deploy/compose.cluster.env")
+	for _, m := range variable.FindAllStringSubmatch(read(t, "deploy/compose.tls.yml"), -1) {
+		if _, ok := over[m[1]]; !ok {
+			t.Errorf("compose.cluster.env lacks %s, which compose.tls.yml has for one of each", m[1])
+		}
+		used[m[1]] = true
+	}
+	for name := range over {
+		if !used[name] {
+			t.Errorf("compose.cluster.env has %s, which nothing uses", name)
 		}
 	}
 	profiles := map[string]bool{}
@@ -393,6 +419,24 @@ func TestExampleNamesEveryVariable(t *testing.T) {
 	store, err2 := strconv.Atoi(strings.TrimSuffix(got["NATS_MAX_FILE_STORE"], "GB"))
 	if err != nil || err2 != nil || 11*max >= store<<30 {
 		t.Errorf("11 streams of %s bytes do not fit %s", got["STREAM_MAX_BYTES"], got["NATS_MAX_FILE_STORE"])
+	}
+}
+
+// TestNATSUsersAreTheDuties holds that the deployed users, and the chart's, which are the same file, are those that the binary prints.
+func TestNATSUsersAreTheDuties(t *testing.T) {
+	out, code := run(t, nil, "nats-users")
+	if code != 0 {
+		t.Fatal(out)
+	}
+	if read(t, "deploy/nats/users.conf") != out {
+		t.Error("deploy/nats/users.conf is other than hashpivot nats-users prints: bin/hashpivot nats-users > deploy/nats/users.conf")
+	}
+	for _, m := range regexp.MustCompile(`\$(NATS_[A-Z]+_PASSWORD)`).FindAllStringSubmatch(out, -1) {
+		for _, server := range []string{"nats", "nats-1", "nats-2", "nats-3"} {
+			if load(t).Services[server].Environment[m[1]] == "" {
+				t.Errorf("%s lacks %s, without which nats-server does not start", server, m[1])
+			}
+		}
 	}
 }
 
@@ -425,6 +469,9 @@ func TestVersionsAgree(t *testing.T) {
 		t.Errorf("nats %s is deployed, %s is tested", in, want)
 	}
 	server := numbers(t, version(`^clickhouse/clickhouse-server:([\d.]+)$`, c.Services["clickhouse"].Image))
+	if keeper, want := version(`^clickhouse/clickhouse-keeper:([\d.]+)$`, c.Services["keeper"].Image), version(`:([\d.]+)$`, c.Services["clickhouse"].Image); keeper != want {
+		t.Errorf("ClickHouse %s stands beside Keeper %s", want, keeper)
+	}
 	engine := numbers(t, version(`^([\d.]+)-`, chembed.LibraryVersion))
 	if slices.Compare(server[:2], engine[:2]) < 0 {
 		t.Errorf("ClickHouse %v is deployed, which is older than the engine %v that is tested", server, engine)
@@ -462,10 +509,7 @@ func TestDockerfile(t *testing.T) {
 // TestBuildContext holds that what the image is built from is there, and that nothing else is: neither data nor the fetched engine.
 func TestBuildContext(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(read(t, ".dockerignore")), "\n")
-	want := []string{"*", "!go.mod", "!go.sum", "!go.work", "!go.work.sum", "!pkg", "!schemas", "!services", "!deploy/image.sh"}
-	for _, m := range regexp.MustCompile(`(?m)^\s*(?:use\s+)?\./(\S+)\s*$`).FindAllStringSubmatch(read(t, "go.work"), -1) {
-		want = append(want, fmt.Sprintf("!%s/go.mod", m[1])) // go build wants every module of the workspace
-	}
+	want := []string{"*", "!go.mod", "!go.sum", "!LICENSE", "!pkg", "!schemas", "!services", "!deploy/image.sh", "!tools/sbom"}
 	for _, w := range want {
 		if !slices.Contains(lines, w) {
 			t.Errorf(".dockerignore lacks the line %s", w)
@@ -475,5 +519,24 @@ func TestBuildContext(t *testing.T) {
 		if strings.HasPrefix(l, "!") && !slices.Contains(want, l) {
 			t.Errorf(".dockerignore lets %s in", l[1:])
 		}
+	}
+}
+
+// TestImageIsOfTheTestedVersions holds that the module alone, which the image and the packages are built of, selects what the workspace does, in which it is tested.
+func TestImageIsOfTheTestedVersions(t *testing.T) {
+	modules := func(env ...string) string {
+		t.Helper()
+		cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{with .Module}}{{.Path}} {{.Version}}{{end}}", "./services/hashpivot")
+		cmd.Dir, cmd.Env = "..", append(os.Environ(), env...)
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatalf("go list with %v: %v", env, err)
+		}
+		lines := strings.Split(string(out), "\n")
+		slices.Sort(lines)
+		return strings.Join(slices.Compact(lines), "\n")
+	}
+	if alone, workspace := modules("GOWORK=off"), modules(); alone != workspace {
+		t.Errorf("alone it selects\n%s\nin the workspace\n%s", alone, workspace)
 	}
 }

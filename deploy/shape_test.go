@@ -147,9 +147,11 @@ func startNATS(t testing.TB, env []string) (addr, monitor string) {
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", server, "github.com/nats-io/nats-server/v2").CombinedOutput(); err != nil {
 		t.Fatalf("build nats-server: %v\n%s", err, out)
 	}
-	conf := strings.Replace(read(t, "deploy/nats/nats.conf"), "store_dir: /data", "store_dir: "+dir, 1)
-	if err := os.WriteFile(filepath.Join(dir, "nats.conf"), []byte(conf), 0o600); err != nil {
-		t.Fatal(err)
+	for _, file := range []string{"nats.conf", "users.conf"} {
+		conf := strings.Replace(read(t, "deploy/nats/"+file), "store_dir: /data", "store_dir: "+dir, 1)
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(conf), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	start(t, "nats", env, server, "-c", filepath.Join(dir, "nats.conf"), "-a", "127.0.0.1", "-p", "-1", "-m", "-1", "--ports_file_dir", dir)
 	var ports struct{ NATS, Monitoring []string }
@@ -266,12 +268,14 @@ func (s *stack) clean() {
 func TestProductionShape(t *testing.T) {
 	s := &stack{t: t, c: load(t), passwords: map[string]string{
 		// What people's password makers make: nats.conf takes the first for a number, a comment and a variable.
-		"NATS_PASSWORD": "12e4 #x'y{z}", "CLICKHOUSE_PASSWORD": "p=,&<ss>",
+		"NATS_MIGRATE_PASSWORD": "12e4", "NATS_LANDER_PASSWORD": "12e4 #x'y{z}", "NATS_OPS_PASSWORD": "@%k", "NATS_UP_PASSWORD": "1k", "CLICKHOUSE_PASSWORD": "p=,&<ss>",
 		// Keys that are not set switch nothing on: with invented ones a test once called on the vendors' own hosts.
 		"MASSIVE_API_KEY": "", "FINNHUB_API_KEY": "",
 	}}
 	natsAddr, monitor := startNATS(t, environment(t, s.c.Services["nats"], s.passwords))
-	ch := chembedtest.Start(t, func(c *chembed.Config) { c.Users = map[string]chembed.User{"hashpivot": {Password: s.passwords["CLICKHOUSE_PASSWORD"]}} })
+	ch := chembedtest.Start(t, func(c *chembed.Config) {
+		c.Users = map[string]chembed.User{"hashpivot": {Password: s.passwords["CLICKHOUSE_PASSWORD"]}}
+	})
 	s.where = strings.NewReplacer("nats://nats:4222", "nats://"+natsAddr, "clickhouse:9000", ch.NativeAddr(), "0.0.0.0:9464", "127.0.0.1:0", "0.0.0.0:8080", "127.0.0.1:0")
 
 	t.Run("NATS syncs always and asks for a password", func(t *testing.T) {
@@ -327,7 +331,7 @@ func TestProductionShape(t *testing.T) {
 
 	lander := s.service("lander")
 	feeds := map[string]*process{}
-	for _, name := range []string{"hashprice", "gpurates", "equities", "signals"} {
+	for _, name := range []string{"hashprice", "gpurates", "equities", "signals", "audit"} {
 		feeds[name] = s.service(name)
 	}
 	for _, table := range []string{"trades", "quotes", "hashprice", "btc_prices", "gpu_offers", "gpu_rates"} {

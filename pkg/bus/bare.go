@@ -26,7 +26,7 @@ func (b *Bus) BarePublish(ctx context.Context, messages []BareMessage, inFlight 
 	start := time.Now()
 	for i, m := range messages {
 		msg := &nats.Msg{Subject: m.Subject, Data: m.Data, Header: nats.Header{nats.MsgIdHdr: {"bare-" + strconv.Itoa(i)}, headerEvents: {"1"}}}
-		if _, err := js.PublishMsgAsync(msg); err != nil {
+		if _, err := js.PublishMsgAsync(msg, jetstream.WithStallWait(time.Minute)); err != nil {
 			return 0, fmt.Errorf("publish bare to %s: %w", m.Subject, err)
 		}
 	}

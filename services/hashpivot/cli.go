@@ -51,6 +51,7 @@ type cli struct {
 	Status   statusCmd     `cmd:"" help:"Show the whole pipeline on one screen that refreshes: feeds, gaps, streams, landing, gateways, audits, disks."`
 	Doctor   doctorCmd     `cmd:"" help:"Check the deployment and say what to do about what is wrong; changes nothing; exit 1 if a check fails."`
 	Health   healthCmd     `cmd:"" help:"Ask a running service whether it is ready."`
+	Size     sizeCmd       `cmd:"" help:"Compute a deployment for a rate of events, from measured costs."`
 	Token    tokenCmd      `cmd:"" help:"Sign a token for the gateway and print it."`
 	NATSUser natsUsersCmd  `cmd:"" name:"nats-users" help:"Print the users of NATS, one a service, each with the rights that it needs, as nats-server's configuration."`
 	Conf     configCmd     `cmd:"" name:"config" help:"Print the effective configuration, secrets masked."`
