@@ -59,14 +59,7 @@ func (a *app) present(cfg *config, b *bus.Bus, admin string, reg prometheus.Gath
 		now := p
 		ctx, cancel := context.WithTimeout(ctx, presenceWithin/2)
 		defer cancel()
-		if report, ok := health.Report(ctx); !ok {
-			now.Trouble = map[string]string{}
-			for name, what := range report {
-				if what != "ok" {
-					now.Trouble[name] = what
-				}
-			}
-		}
+		now.Trouble = health.Ready(ctx).Wrong()
 		families, err := reg.Gather()
 		if err != nil {
 			return nil, fmt.Errorf("gather metrics: %w", err)
@@ -143,7 +136,9 @@ func presences(ctx context.Context, b *bus.Bus, known map[string]bool) ([]presen
 }
 
 // id is a process's own: one that was started again is another.
-func (p presence) id() string { return p.Service + " " + p.Holder + " " + p.Started.Format(time.RFC3339Nano) }
+func (p presence) id() string {
+	return p.Service + " " + p.Holder + " " + p.Started.Format(time.RFC3339Nano)
+}
 
 func compareServices(a, b string) int {
 	order := []string{"up", "equities", "hashprice", "gpurates", "signals", "lander", "gateway", "audit", "nightly"}
