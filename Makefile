@@ -10,7 +10,7 @@ LDFLAGS        := -X main.released=$(VERSION)
 TESTFLAGS      ?=
 BASE           ?= main
 
-.PHONY: demo up build engine libchdb test e2e-secure check audit-deps bench compat chaos rolling chaos-power fuzz proto web web-check browser chromium python python-test research research-python research-test clean
+.PHONY: demo up build engine libchdb test e2e-secure check audit-deps bench compat chaos rolling chaos-power fuzz proto web web-check browser chromium python python-test research research-python research-test observe dashboards clean
 
 demo: build ## everything with simulated upstreams, in a directory of its own
 	$(BIN) up --sim --demo
@@ -94,6 +94,16 @@ chromium: ## Debian's Chromium where there is none and root may install it; CHRO
 $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-vtproto &: tools/proto/go.mod
 	@echo 'building the protobuf tools (once, some minutes)'
 	GOWORK=off go build -modfile=tools/proto/go.mod -o $(TOOLS)/ github.com/bufbuild/buf/cmd/buf google.golang.org/protobuf/cmd/protoc-gen-go github.com/planetscale/vtprotobuf/cmd/protoc-gen-go-vtproto
+
+observe: $(TOOLS)/promtool ## alert rules, runbook and dashboards: Prometheus's own parser, the rules' scenarios by promtool, Grafana's own types
+	cd tools/observe && test -z "$$(gofmt -l . | tee /dev/stderr)" && GOWORK=off go vet ./... && GOWORK=off go test ./...
+
+dashboards: ## write deploy/grafana/dashboards from tools/observe/dashboards
+	cd tools/observe && GOWORK=off go run ./dashboards
+
+$(TOOLS)/promtool: tools/observe/go.mod
+	@echo 'building promtool (once, some minutes)'
+	cd tools/observe && GOWORK=off go build -trimpath -tags remove_all_sd,enable_dns_sd -o ../../$@ github.com/prometheus/prometheus/cmd/promtool
 
 $(TOOLS)/golangci-lint: tools/lint/go.mod
 	@echo 'building golangci-lint (once, some minutes)'

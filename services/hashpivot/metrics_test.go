@@ -2,9 +2,11 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -16,6 +18,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/feed"
 	"github.com/hashpivot/hashpivot/pkg/run"
+	"github.com/hashpivot/hashpivot/pkg/store/storetest"
 	"github.com/hashpivot/hashpivot/services/audit"
 	"github.com/hashpivot/hashpivot/services/gateway"
 	"github.com/hashpivot/hashpivot/services/lander"
@@ -146,7 +149,7 @@ func unit(name string, typ dto.MetricType) string {
 		return "seconds"
 	case strings.HasSuffix(name, "_bytes"):
 		return "bytes"
-	case typ == dto.MetricType_GAUGE && regexp.MustCompile(`_(info|ready|live|check|connected|held|clean|refused)$`).MatchString(name):
+	case typ == dto.MetricType_GAUGE && regexp.MustCompile(`(build_info|health_[a-z]+|_connected|lease_held|audit_clean|lander_refused)$`).MatchString(name):
 		return "0 or 1"
 	}
 	return "number"
@@ -209,5 +212,99 @@ func documented(t testing.TB, scraped string) {
 	}
 	if n < 20 {
 		t.Errorf("only %d metrics were told", n)
+	}
+}
+
+// What the alert rules and the dashboards ask for exists, and each alert has its entry in the runbook. tools/observe looks closer, with Prometheus's own parser (make observe).
+func TestRulesAndDashboardsAskForWhatIsThere(t *testing.T) {
+	known := map[string]bool{}
+	for _, families := range catalogue(t) {
+		for _, f := range families {
+			known[f.GetName()] = true
+			if f.GetType() == dto.MetricType_HISTOGRAM {
+				for _, part := range []string{"_bucket", "_sum", "_count"} {
+					known[f.GetName()+part] = true
+				}
+			}
+		}
+	}
+	files, err := filepath.Glob("../../deploy/grafana/dashboards/*.json")
+	if err != nil || len(files) < 5 {
+		t.Fatal(files, err)
+	}
+	asked := 0
+	for _, file := range append(files, "../../deploy/prometheus/alerts.yml", "../../deploy/prometheus/alerts_test.yml", "../../docs/runbook.md") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range regexp.MustCompile(`\bhashpivot_(build|health|nats|publisher|lease|feed|signals|lander|stream|gateway|audit|nightly)_[a-z0-9_]+`).FindAllString(string(text), -1) {
+			asked++
+			if !known[name] {
+				t.Errorf("%s: there is no metric %s", file, name)
+			}
+		}
+	}
+	if asked < 200 {
+		t.Errorf("only %d metrics are asked for", asked)
+	}
+	rules, err := os.ReadFile("../../deploy/prometheus/alerts.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	book, err := os.ReadFile("../../docs/runbook.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	alerts := regexp.MustCompile(`(?m)^ *- alert: (\w+)$`).FindAllStringSubmatch(string(rules), -1)
+	for _, a := range alerts {
+		if !strings.Contains(string(book), "\n## "+a[1]+"\n") || !strings.Contains(string(rules), "runbook: docs/runbook.md#"+strings.ToLower(a[1])+"\n") {
+			t.Errorf("alert %s has no entry in docs/runbook.md, or does not name it", a[1])
+		}
+	}
+	if len(alerts) < 25 {
+		t.Errorf("only %d alerts", len(alerts))
+	}
+}
+
+// The dashboards' queries of ClickHouse run on this version's schema.
+func TestDashboardsQueryTheTables(t *testing.T) {
+	st := storetest.Start(t)
+	n := 0
+	files, err := filepath.Glob("../../deploy/grafana/dashboards/*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var board struct {
+			Panels []struct {
+				Title   string
+				Targets []struct{ RawSQL string }
+			}
+		}
+		if err := json.Unmarshal(data, &board); err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range board.Panels {
+			for _, q := range p.Targets {
+				if q.RawSQL == "" {
+					continue
+				}
+				n++
+				// What the plugin's macros become.
+				text := regexp.MustCompile(`\$__timeFilter\((\w+)\)`).ReplaceAllString(q.RawSQL, "$1 >= toDateTime(1790000000) AND $1 <= toDateTime(1800000000)")
+				text = strings.NewReplacer("${database}.", "", "$__fromTime", "toDateTime(1790000000)", "$__toTime", "toDateTime(1800000000)").Replace(text)
+				if _, err := st.Query(t.Context(), text); err != nil {
+					t.Errorf("%s, %s: %v", file, p.Title, err)
+				}
+			}
+		}
+	}
+	if n < 4 {
+		t.Errorf("only %d queries", n)
 	}
 }
