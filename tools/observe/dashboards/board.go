@@ -61,9 +61,14 @@ func figure(title, what, unit string, warn, bad float64, q query) *stat.PanelBui
 		WithTarget(q.over(false).RefId("A"))
 }
 
+// noFooter of a table; its schema wants one.
+func noFooter() *common.TableFooterOptionsBuilder {
+	return common.NewTableFooterOptionsBuilder().Show(false).Reducer([]string{})
+}
+
 // rows is a panel of what is true now, a line each.
 func rows(title, what string, q query) *table.PanelBuilder {
-	return table.NewPanelBuilder().Title(title).Description(what).Datasource(metrics).Span(12).Height(8).
+	return table.NewPanelBuilder().Title(title).Description(what).Datasource(metrics).Span(12).Height(8).Footer(noFooter()).
 		WithTarget(q.over(true).Format(prometheus.PromQueryFormatTable).RefId("A"))
 }
 
@@ -94,7 +99,7 @@ func (s sql) Build() (variants.Dataquery, error) { return s, nil }
 
 // sqlRows is a table that ClickHouse answers.
 func sqlRows(title, what, text string) *table.PanelBuilder {
-	return table.NewPanelBuilder().Title(title).Description(what).Datasource(clickhouse).Span(24).Height(9).
+	return table.NewPanelBuilder().Title(title).Description(what).Datasource(clickhouse).Span(24).Height(9).Footer(noFooter()).
 		WithTarget(sql{Datasource: clickhouse, RefID: "A", EditorType: "sql", RawSQL: text, Format: 1, QueryType: "table"})
 }
 

@@ -42,6 +42,14 @@ func generate() (map[string][]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("build %s: %w", name, err)
 		}
+		for i := range d.Panels { // links to a panel name its id
+			id := uint32(i + 1)
+			if p := d.Panels[i].Panel; p != nil {
+				p.Id = &id
+			} else {
+				d.Panels[i].RowPanel.Id = id
+			}
+		}
 		data, err := json.MarshalIndent(d, "", "  ")
 		if err != nil {
 			return nil, fmt.Errorf("write %s: %w", name, err)
