@@ -10,7 +10,7 @@ LDFLAGS        := -X main.released=$(VERSION)
 TESTFLAGS      ?=
 BASE           ?= main
 
-.PHONY: demo up build engine libchdb test e2e-secure check deploy-check image-check snapshot audit-deps bench compat chaos rolling chaos-power fuzz proto web web-check browser chromium python python-test research research-python research-test clean
+.PHONY: demo up build engine libchdb test e2e-secure check deploy-check image-check snapshot audit-deps bench compat chaos rolling chaos-power fuzz proto web web-check browser chromium python python-test research research-python research-test observe dashboards clean
 
 demo: build ## everything with simulated upstreams, in a directory of its own
 	$(BIN) up --sim --demo
@@ -114,6 +114,16 @@ $(TOOLS)/goreleaser: tools/release/go.mod
 
 $(TOOLS)/sbom: tools/sbom/go.mod tools/sbom/main.go
 	cd tools/sbom && GOWORK=off go build -o ../../$@ .
+
+observe: $(TOOLS)/promtool ## alert rules, runbook and dashboards: Prometheus's own parser, the rules' scenarios by promtool, Grafana's own types
+	cd tools/observe && test -z "$$(gofmt -l . | tee /dev/stderr)" && GOWORK=off go vet ./... && GOWORK=off go test ./...
+
+dashboards: ## write deploy/grafana/dashboards from tools/observe/dashboards
+	cd tools/observe && GOWORK=off go run ./dashboards
+
+$(TOOLS)/promtool: tools/observe/go.mod
+	@echo 'building promtool (once, some minutes)'
+	cd tools/observe && GOWORK=off go build -trimpath -tags remove_all_sd,enable_dns_sd -o ../../$@ github.com/prometheus/prometheus/cmd/promtool
 
 $(TOOLS)/golangci-lint: tools/lint/go.mod
 	@echo 'building golangci-lint (once, some minutes)'

@@ -36,6 +36,7 @@ var benchmarks = []struct {
 	run  func(context.Context, func(figure)) error
 }{
 	{"publish", publish},
+	{"trace", tracing},
 	{"ingest", ingest},
 	{"ingest_many", ingestMany},
 	{"landing", landingFull},

@@ -11,10 +11,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/hashpivot/hashpivot/pkg/market"
 	"github.com/hashpivot/hashpivot/pkg/run"
@@ -129,6 +131,14 @@ type Bus struct {
 
 	mu sync.Mutex
 	kv jetstream.KeyValue
+
+	watched atomic.Pointer[instruments]
+}
+
+// instruments are who watches a bus.
+type instruments struct {
+	metrics *Metrics
+	tracer  trace.Tracer // nil: off
 }
 
 // pingInterval and two answers that are missing tell a connection that is mute from one that is quiet: within a quarter of a minute. The client's own two
@@ -141,17 +151,24 @@ func Connect(cfg Config, embedded *Server, log *slog.Logger) (*Bus, error) {
 		return nil, err
 	}
 	b := &Bus{log: log}
+	b.watched.Store(&instruments{metrics: NewMetrics(nil)})
 	opts := []nats.Option{
 		nats.Name("hashpivot"), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond), nats.ReconnectJitter(250*time.Millisecond, time.Second),
 		nats.Timeout(5 * time.Second), nats.RetryOnFailedConnect(false), nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(2),
 		// A password that is changed on the server first, or a certificate that is renewed late, must not end us for good.
 		nats.IgnoreAuthErrorAbort(),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			m := b.watched.Load().metrics
+			m.link(false)
 			if err != nil {
+				m.disconnects.Inc()
 				log.Warn("connection to NATS lost, reconnecting", "err", err)
 			}
 		}),
-		nats.ReconnectHandler(func(*nats.Conn) { log.Info("connected to NATS again") }),
+		nats.ReconnectHandler(func(*nats.Conn) {
+			b.watched.Load().metrics.link(true)
+			log.Info("connected to NATS again")
+		}),
 		nats.ReconnectErrHandler(b.notBack()),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { b.reported(err) }),
 	}
@@ -181,6 +198,12 @@ func Connect(cfg Config, embedded *Server, log *slog.Logger) (*Bus, error) {
 	}
 	b.nc, b.js = nc, js
 	return b, nil
+}
+
+// Instrument has metrics kept, and with a tracer the batches of publishers traced. It is for right after Connect.
+func (b *Bus) Instrument(m *Metrics, tracer trace.Tracer) {
+	b.watched.Store(&instruments{m, tracer})
+	m.link(b.nc.IsConnected())
 }
 
 // Close closes the connection. Publishers must be closed before.

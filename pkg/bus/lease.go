@@ -44,6 +44,7 @@ type Lease struct {
 	n      uint64
 	since  time.Time
 	dead   func(holder string) bool // nil: nobody is known to be
+	aside  func(holder string)      // nil: nobody wants to know
 
 	mu   sync.Mutex
 	term *term // nil: not ours
@@ -79,18 +80,25 @@ func (b *Bus) Lease(name, holder string, ttl time.Duration) *Lease {
 // once. Call it before Hold.
 func (l *Lease) KnowDead(dead func(holder string) bool) { l.dead = dead }
 
+// OnStandby is told each time that another holds the lease and we stand by, and who. Call it before Hold.
+func (l *Lease) OnStandby(f func(holder string)) { l.aside = f }
+
 // Hold waits until the lease is ours and runs fn, whose context ends with the cause ErrLeaseLost when it no longer is. Then it stands by again
 // and runs fn anew; so fn must make its publishers (with Gate) and feeds itself, and close them before it returns. Hold ends with fn's
 // result when fn returns while the lease is ours, and with nil when ctx ends. At a clean end the lease is released: a standby follows
 // at once.
 func (l *Lease) Hold(ctx context.Context, fn func(context.Context) error) error {
+	metrics := l.b.watched.Load().metrics
+	metrics.lease(l.name, false)
 	for {
 		t, rev, ok := l.acquire(ctx)
 		if !ok {
 			return nil
 		}
 		l.b.log.Info("lease taken", "lease", l.name, "holder", l.holder)
+		metrics.lease(l.name, true)
 		lost, err := l.serve(ctx, t, rev, fn)
+		metrics.lease(l.name, false)
 		if !lost {
 			return err
 		}
@@ -117,6 +125,9 @@ func (l *Lease) acquire(ctx context.Context) (*term, uint64, bool) {
 			}
 			// A record of our own nonce is of a term of ours that has ended.
 			free = !bad && (!rec.Held || rec.Nonce == l.nonce || l.dead != nil && l.dead(rec.Holder)) || now.Sub(changed) >= l.ttl
+			if !free && l.aside != nil {
+				l.aside(rec.Holder)
+			}
 		}
 		if err == nil && free {
 			l.since = now.UTC()

@@ -14,9 +14,12 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/nats-io/nuid"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/semaphore"
 
 	"github.com/hashpivot/hashpivot/pkg/market"
+	"github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/pkg/wire"
 )
 
@@ -46,6 +49,9 @@ type Publisher struct {
 	room *semaphore.Weighted // events
 	send *semaphore.Weighted // messages
 
+	metrics *Metrics
+	tracer  trace.Tracer // nil: off
+
 	ctx  context.Context // ends when Close gives up
 	stop context.CancelFunc
 	wg   sync.WaitGroup
@@ -53,6 +59,7 @@ type Publisher struct {
 	mu       sync.Mutex
 	lanes    map[laneKey]*lane
 	subjects map[ticker]string
+	counted  map[market.Stream]*published
 	n        uint64
 	closed   bool
 	shut     error // what the gate said
@@ -69,6 +76,9 @@ type lane struct {
 	stream market.Stream
 	open   []market.Event
 	busy   bool
+	told   *published
+	// since is when the first of open was handed over, flying the same of what is on its way; zero: nothing.
+	since, flying time.Time
 }
 
 // ErrClosed is returned by a publisher that was closed.
@@ -86,8 +96,9 @@ func (b *Bus) NewPublisher(cfg PublisherConfig) *Publisher {
 	def(&cfg.MaxBytes, 768<<10)
 	def(&cfg.InFlight, 256)
 	ctx, stop := context.WithCancel(context.Background())
+	by := b.watched.Load()
 	return &Publisher{
-		b: b, cfg: cfg, log: b.log, id: nuid.Next(), room: semaphore.NewWeighted(int64(cfg.MaxQueued)), send: semaphore.NewWeighted(int64(cfg.InFlight)),
+		b: b, cfg: cfg, log: b.log, id: nuid.Next(), metrics: by.metrics, tracer: by.tracer, counted: map[market.Stream]*published{}, room: semaphore.NewWeighted(int64(cfg.MaxQueued)), send: semaphore.NewWeighted(int64(cfg.InFlight)),
 		ctx: ctx, stop: stop, lanes: map[laneKey]*lane{}, subjects: map[ticker]string{},
 	}
 }
@@ -110,10 +121,18 @@ func (p *Publisher) Publish(ctx context.Context, ev market.Event) error {
 	key := laneKey{p.subject(ev), ev.GetMeta().Source}
 	l := p.lanes[key]
 	if l == nil {
-		l = &lane{key: key, stream: ev.Stream()}
+		l = &lane{key: key, stream: ev.Stream(), told: p.counted[ev.Stream()]}
+		if l.told == nil {
+			l.told = p.metrics.of(l.stream)
+			p.counted[l.stream] = l.told
+		}
 		p.lanes[key] = l
 	}
+	if len(l.open) == 0 {
+		l.since = time.Now()
+	}
 	l.open = append(l.open, ev)
+	p.metrics.queued.Add(1)
 	if !l.busy {
 		l.busy = true
 		p.wg.Add(1)
@@ -158,7 +177,10 @@ func (p *Publisher) drain(l *lane) {
 	defer p.wg.Done()
 	for {
 		p.mu.Lock()
+		l.flying = time.Time{}
 		if len(l.open) == 0 || p.ctx.Err() != nil {
+			p.metrics.queued.Add(-int64(len(l.open)))
+			l.told.abandoned.Add(float64(len(l.open)))
 			l.busy = false
 			// Subjects of dead letters are used once; keeping their lanes would grow without bound.
 			delete(p.lanes, l.key)
@@ -168,28 +190,32 @@ func (p *Publisher) drain(l *lane) {
 		n := min(len(l.open), p.cfg.MaxBatch)
 		batch := l.open[:n:n]
 		l.open = l.open[n:]
+		since := l.since
+		l.flying, l.since = since, time.Now() // of what is left it is not known
 		p.mu.Unlock()
 
-		if err := p.publish(l, batch); err != nil {
+		if err := p.publish(l, batch, since); err != nil {
+			l.told.abandoned.Add(float64(n))
 			// Only Close and the gate give up, and then the events are lost to this process; a feed finds them again after its restart.
 			p.log.Error("publisher ended with events that were not stored", "subject", l.key.subject, "events", n, "err", err)
 		}
+		p.metrics.queued.Add(-int64(n))
 		p.room.Release(int64(n))
 	}
 }
 
-// publish sends one batch, in halves where it is too large for a message.
-func (p *Publisher) publish(l *lane, batch []market.Event) error {
+// publish sends one batch, whose first event was handed over at since, in halves where it is too large for a message.
+func (p *Publisher) publish(l *lane, batch []market.Event, since time.Time) error {
 	data, err := wire.Encode(nil, batch)
 	if err != nil {
 		return err // a bug: the lane's key holds together what belongs together
 	}
 	if len(data) > p.cfg.MaxBytes && len(batch) > 1 {
 		h := len(batch) / 2
-		if err := p.publish(l, batch[:h]); err != nil {
+		if err := p.publish(l, batch[:h], since); err != nil {
 			return err
 		}
-		return p.publish(l, batch[h:])
+		return p.publish(l, batch[h:], since)
 	}
 	if err := p.send.Acquire(p.ctx, 1); err != nil {
 		return err
@@ -203,7 +229,17 @@ func (p *Publisher) publish(l *lane, batch []market.Event) error {
 	msg := &nats.Msg{Subject: l.key.subject, Data: data, Header: nats.Header{
 		nats.MsgIdHdr: {id}, headerEvents: {strconv.Itoa(len(batch))}, headerContent: {wire.ContentType},
 	}}
-	retries, err := p.store(l, msg, id)
+	span := p.traced(l, msg, len(batch))
+	defer span.End()
+	retries, err := p.store(l, msg, id, span)
+	if err != nil {
+		failed(span, err)
+	} else {
+		l.told.latency.Observe(time.Since(since).Seconds())
+		l.told.messages.Inc()
+		l.told.events.Add(float64(len(batch)))
+		l.told.bytes.Add(float64(len(data)))
+	}
 	p.mu.Lock()
 	p.stats.Retries += retries
 	if err == nil {
@@ -216,7 +252,7 @@ func (p *Publisher) publish(l *lane, batch []market.Event) error {
 }
 
 // store publishes until JetStream has acknowledged. It gives up only when the publisher is closed.
-func (p *Publisher) store(l *lane, msg *nats.Msg, id string) (retries uint64, _ error) {
+func (p *Publisher) store(l *lane, msg *nats.Msg, id string, span trace.Span) (retries uint64, _ error) {
 	bo := &backoff.ExponentialBackOff{InitialInterval: 50 * time.Millisecond, MaxInterval: 5 * time.Second, RandomizationFactor: 0.5, Multiplier: 2}
 	bo.Reset()
 	first := time.Now()
@@ -227,9 +263,12 @@ func (p *Publisher) store(l *lane, msg *nats.Msg, id string) (retries uint64, _ 
 		}
 		// Short: an answer that a server's restart has swallowed never comes, and a retry is safe.
 		ctx, cancel := context.WithTimeout(p.ctx, 3*time.Second)
-		_, err := p.b.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(string(l.stream)))
+		ack, err := p.b.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(string(l.stream)))
 		cancel()
 		if err == nil {
+			if span.IsRecording() {
+				span.SetAttributes(attribute.Int64("hashpivot.seq", int64(ack.Sequence)), attribute.Int64("hashpivot.retries", int64(retries)))
+			}
 			return retries, nil
 		}
 		if p.ctx.Err() != nil {
@@ -243,6 +282,9 @@ func (p *Publisher) store(l *lane, msg *nats.Msg, id string) (retries uint64, _ 
 			p.log.Warn("publish will be retried", "subject", l.key.subject, "err", err, "hint", hint(err))
 		}
 		retries++
+		why := cause(err)
+		p.metrics.retries.WithLabelValues(string(l.stream), why).Inc()
+		span.AddEvent("retry", trace.WithAttributes(attribute.String("cause", why)))
 		select {
 		case <-p.ctx.Done():
 			return retries, fmt.Errorf("publish to %s: %w", l.key.subject, err)
@@ -295,6 +337,13 @@ func (b *Bus) PublishOnce(ctx context.Context, ev market.Event) error {
 	return fmt.Errorf("publish to %s: %w", subject, err)
 }
 
+// Codes of JetStream that nats.go does not name.
+const (
+	errNoResources jetstream.ErrorCode = 10023
+	errNoStorage   jetstream.ErrorCode = 10047
+	errFull        jetstream.ErrorCode = 10077 // the stream's maximum of bytes is exceeded
+)
+
 // hint says what an operator can do about a publish error.
 func hint(err error) string {
 	if _, ok := errors.AsType[*DeniedError](err); ok {
@@ -302,9 +351,9 @@ func hint(err error) string {
 	}
 	if ae, ok := errors.AsType[*jetstream.APIError](err); ok {
 		switch ae.ErrorCode {
-		case 10077: // maximum bytes exceeded
+		case errFull:
 			return "the stream is full and refuses: raise nats.max_bytes, or shorten nats.max_age once all has landed"
-		case 10023, 10047: // insufficient resources, no storage
+		case errNoResources, errNoStorage:
 			return "JetStream has no room on its disk"
 		}
 	}
@@ -327,6 +376,32 @@ func (p *Publisher) Flush(ctx context.Context) error {
 		return fmt.Errorf("flush the publisher: %w", p.shut)
 	}
 	return nil
+}
+
+// storedWithin is how long an event may wait for JetStream before the publisher does not do what it is for.
+const storedWithin = 30 * time.Second
+
+// Stand tells whether JetStream stores what is handed over.
+func (p *Publisher) Stand(context.Context) run.Standing {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.shut != nil {
+		return run.Standing{Why: p.shut.Error()}
+	}
+	var oldest *lane
+	for _, l := range p.lanes {
+		if !l.flying.IsZero() && (oldest == nil || l.flying.Before(oldest.flying)) {
+			oldest = l
+		}
+	}
+	if oldest == nil {
+		return run.Standing{OK: true, Why: "nothing waits for JetStream"}
+	}
+	age := time.Since(oldest.flying).Round(time.Millisecond)
+	if age > storedWithin {
+		return run.Standing{Why: fmt.Sprintf("events wait for JetStream to store them in %s for %s; allowed are %s: is NATS reachable, and the stream not full?", oldest.stream, age, storedWithin)}
+	}
+	return run.Standing{OK: true, Why: fmt.Sprintf("the oldest event that waits for JetStream does so for %s", age)}
 }
 
 // Stats returns the counts so far.

@@ -24,7 +24,9 @@ type Msg struct {
 	ID string
 	// Pending is how many messages of the reader's selection were stored behind this one when it was sent.
 	Pending uint64
-	Data    []byte
+	// Trace is the span under which it was published, as W3C's trace context writes it; empty: it was not sampled.
+	Trace string
+	Data  []byte
 }
 
 // Reader reads a stream in order of sequence, without acknowledgements: the position is the caller's (design, section 4), so no consumer's
@@ -133,7 +135,7 @@ func (r *Reader) Next(ctx context.Context) (Msg, error) {
 		return Msg{}, fmt.Errorf("read stream %s: message without its place: %w", r.stream, err)
 	}
 	out := Msg{Seq: meta.Sequence.Stream, Subject: r.decl.published(m.Subject()), Time: meta.Timestamp.UTC(), Pending: meta.NumPending, Data: m.Data()}
-	out.ID = m.Headers().Get(nats.MsgIdHdr)
+	out.ID, out.Trace = m.Headers().Get(nats.MsgIdHdr), m.Headers().Get(headerTrace)
 	if n, err := strconv.Atoi(m.Headers().Get(headerEvents)); err == nil && n > 0 {
 		out.Events = n
 	}

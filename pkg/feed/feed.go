@@ -6,7 +6,7 @@
 //	f, err := feed.New(feed.Config{Source: "alpaca", Sink: publisher, History: bus, ...})
 //	err = f.Restore(ctx, since, market.Trades, market.Bars)        // what was published before we started
 //	err = f.Run(ctx, feed.DefaultPolicy(), func(ctx context.Context, s *feed.Session) error {
-//		conn, err := feed.Dial(ctx, feed.WebsocketConfig{URL: url})
+//		conn, err := f.Dial(ctx, feed.WebsocketConfig{URL: url})
 //		...                                                        // log in, subscribe
 //		s.Ready(ctx)                                               // accepted: the feed counts as connected
 //		for {
@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/market"
+	"github.com/hashpivot/hashpivot/pkg/run"
 )
 
 // Sink takes the events that a feed publishes; bus.Publisher is one.
@@ -53,6 +54,10 @@ type Config struct {
 	History History // may be nil in tests: nothing is restored
 	Logger  *slog.Logger
 	Metrics *Metrics // nil: not counted
+	// Health, if any, is told whether data moves: as one of Group, of which one is enough (empty: this one must), or aside.
+	Health *run.Health
+	Group  string
+	Aside  bool
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 	// Policy, if any, changes the policy that Run and CallPatiently use.
@@ -71,6 +76,8 @@ type Feed struct {
 	log    *slog.Logger
 	seen   *Seen
 	ledger *Ledger
+	life   life
+	calls  *received
 
 	mu      sync.Mutex
 	rejects map[market.Reason]*rejectState
@@ -104,11 +111,13 @@ func New(cfg Config) (*Feed, error) {
 	if cfg.Metrics == nil {
 		cfg.Metrics = NewMetrics(nil)
 	}
-	return &Feed{
+	f := &Feed{
 		cfg: cfg, log: cfg.Logger.With("source", cfg.Source),
-		seen: NewSeen(DefaultSeen), ledger: newLedger(cfg.Source),
+		seen: NewSeen(DefaultSeen), ledger: newLedger(cfg.Source), calls: cfg.Metrics.received(cfg.Source),
 		rejects: map[market.Reason]*rejectState{}, counted: map[market.Stream]*counted{},
-	}, nil
+	}
+	cfg.Health.Add(run.Check{Name: "feed " + cfg.Source, Group: cfg.Group, Aside: cfg.Aside, Stand: f.stand})
+	return f, nil
 }
 
 // Source returns the name on the feed's events.

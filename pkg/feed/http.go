@@ -150,12 +150,16 @@ func statusError(err error, status int, h http.Header) error {
 	return err
 }
 
-// Call is Call within the time of the feed's policy, if that is shorter.
+// Call is Call within the time of the feed's policy, if that is shorter; the feed counts what it receives.
 func (f *Feed) Call(ctx context.Context, client *http.Client, r Request) (*Response, error) {
 	if within := f.policy(DefaultPolicy()).CallWithin; within > 0 && (r.Within == 0 || within < r.Within) {
 		r.Within = within
 	}
-	return Call(ctx, client, r)
+	resp, err := Call(ctx, client, r)
+	if err == nil {
+		f.calls.count(len(resp.Body))
+	}
+	return resp, err
 }
 
 // CallPatiently makes a request again, with back-off, as long as what went wrong may pass (network, 5xx, 408, 429), until ctx ends.

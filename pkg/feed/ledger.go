@@ -36,6 +36,13 @@ func (l *Ledger) restore(g *market.FeedGap) {
 	}
 }
 
+// opened is how many lines are not settled.
+func (l *Ledger) opened() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.open)
+}
+
 // OpenGaps lists the gaps that are not settled, oldest first.
 func (f *Feed) OpenGaps() []market.FeedGap {
 	f.ledger.mu.Lock()

@@ -10,6 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/hashpivot/hashpivot/pkg/market"
+	"github.com/hashpivot/hashpivot/pkg/run"
 )
 
 // Policy is how a feed comes again after a loss and when it is taken for dead.
@@ -27,6 +28,8 @@ type Policy struct {
 	// Stale returns for how long silence is in order at the time; 0 or less means for ever. Mute is not quiet: a session that is
 	// silent for longer is torn down and the feed comes again. nil means a minute at all times.
 	Stale func(now time.Time) time.Duration
+	// Due is what readiness is judged by; nil: what Stale allows.
+	Due Due
 }
 
 // DefaultPolicy suits a websocket with heartbeats.
@@ -119,12 +122,20 @@ func (s *Session) snapshot() (start, ready, alive time.Time) {
 // the last sign of life on; the adapter's backfill settles it.
 func (f *Feed) Run(ctx context.Context, p Policy, connect func(ctx context.Context, s *Session) error) error {
 	p = f.policy(p)
+	f.begins(p)
+	how, refused := "stopped", false
+	defer func() { f.ends(how, refused) }()
+	pulse := f.cfg.Health.Pulse("feed "+f.cfg.Source, hungAfter)
+	defer pulse.End()
 	bo := newBackoff(p)
 	told := map[string]bool{} // of this outage
 	for {
 		s := &Session{f: f, startAt: f.Now()}
-		err := f.session(ctx, p, s, connect)
+		f.sessionBegins(s)
+		err := f.session(ctx, p, s, pulse, connect)
 		_, ready, alive := s.snapshot()
+		f.sessionEnded(err)
+		pulse.Rest() // the ledger waits for the sink, the back-off for the upstream
 
 		// What is published from here on must go out even though ctx has ended: the ledger is the promise.
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
@@ -137,8 +148,12 @@ func (f *Feed) Run(ctx context.Context, p Policy, connect func(ctx context.Conte
 			return perr
 		}
 		if done {
-			if IsRefused(err) {
+			switch {
+			case IsRefused(err):
+				how, refused = err.Error(), true
 				return err
+			case errors.Is(err, ErrEndOfInput):
+				how = "at the end of its input"
 			}
 			return nil
 		}
@@ -154,6 +169,9 @@ func (f *Feed) Run(ctx context.Context, p Policy, connect func(ctx context.Conte
 		}
 	}
 }
+
+// hungAfter is how long a session may take to end after it was told to, before the process counts as hung.
+const hungAfter = time.Minute
 
 // policy is p as the configuration wants it.
 func (f *Feed) policy(p Policy) Policy {
@@ -197,13 +215,14 @@ func (f *Feed) afterSession(ctx context.Context, stopping bool, err error, ready
 	return false, err
 }
 
-func (f *Feed) session(ctx context.Context, p Policy, s *Session, connect func(ctx context.Context, s *Session) error) error {
+func (f *Feed) session(ctx context.Context, p Policy, s *Session, pulse *run.Pulse, connect func(ctx context.Context, s *Session) error) error {
+	pulse.Beat()
 	sctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
-		f.watch(sctx, p, s, cancel)
+		f.watch(sctx, p, s, pulse, cancel)
 	}()
 	err := connect(sctx, s)
 	cause := context.Cause(sctx)
@@ -219,7 +238,7 @@ func (f *Feed) session(ctx context.Context, p Policy, s *Session, connect func(c
 }
 
 // watch tears the session down when it is mute for too long.
-func (f *Feed) watch(ctx context.Context, p Policy, s *Session, cancel context.CancelCauseFunc) {
+func (f *Feed) watch(ctx context.Context, p Policy, s *Session, pulse *run.Pulse, cancel context.CancelCauseFunc) {
 	tick := time.NewTicker(watchEvery(p))
 	defer tick.Stop()
 	for {
@@ -228,6 +247,7 @@ func (f *Feed) watch(ctx context.Context, p Policy, s *Session, cancel context.C
 			return
 		case <-tick.C:
 		}
+		pulse.Beat()
 		now := f.Now()
 		start, ready, alive := s.snapshot()
 		if ready.IsZero() {

@@ -44,6 +44,8 @@ type Conn struct {
 	stop context.CancelFunc
 	done sync.WaitGroup
 	last int // bytes of the message before
+
+	received *received // nil: not counted
 }
 
 // Dial connects. A handshake answered with 401, 402 or 403 is Refused; a 429 is RetryAfter.
@@ -108,6 +110,16 @@ func Dial(ctx context.Context, cfg WebsocketConfig) (*Conn, error) {
 	return c, nil
 }
 
+// Dial connects on behalf of the feed, which counts what it receives.
+func (f *Feed) Dial(ctx context.Context, cfg WebsocketConfig) (*Conn, error) {
+	c, err := Dial(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	c.received = f.calls
+	return c, nil
+}
+
 func (c *Conn) pings(ctx context.Context) {
 	defer c.done.Done()
 	t := time.NewTicker(c.cfg.PingEvery)
@@ -130,6 +142,7 @@ func (c *Conn) pings(ctx context.Context) {
 func (c *Conn) Read(ctx context.Context) (Frame, error) {
 	typ, data, err := c.next()
 	if err == nil {
+		c.received.count(len(data))
 		return Frame{Data: data, Binary: typ == websocket.BinaryMessage, Recv: time.Now().UTC()}, nil
 	}
 	if ctx.Err() != nil {

@@ -113,14 +113,16 @@ func TestSecretsNeverPrint(t *testing.T) {
 
 func TestAdmin(t *testing.T) {
 	h := &run.Health{}
-	a, err := run.StartAdmin(run.AdminConfig{Addr: "127.0.0.1:0"}, prometheus.NewRegistry(), h, slog.New(slog.DiscardHandler))
+	quiet := slog.New(slog.DiscardHandler)
+	a, err := run.StartAdmin(run.AdminConfig{Addr: "127.0.0.1:0", PprofAddr: "127.0.0.1:0"}, prometheus.NewRegistry(), h, quiet)
 	if err != nil {
 		t.Fatal(err)
 	}
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	at := a.Addr()
 	get := func(path string) (int, string) {
 		t.Helper()
-		resp, err := client.Get("http://" + a.Addr() + path)
+		resp, err := client.Get("http://" + at + path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,11 +140,32 @@ func TestAdmin(t *testing.T) {
 	if code, _ := get("/livez"); code != 200 {
 		t.Error(code)
 	}
-	if code, _ := get("/metrics"); code != 200 {
-		t.Error(code)
+	if code, body := get("/metrics"); code != 200 || !strings.Contains(body, "hashpivot_health_ready") {
+		t.Error(code, body)
 	}
-	if _, err := run.StartAdmin(run.AdminConfig{Addr: a.Addr()}, prometheus.NewRegistry(), h, slog.New(slog.DiscardHandler)); err == nil {
+	if code, body := get("/readyz?verbose"); code != 503 || !strings.Contains(body, `{"name":"nats","status":"failed","why":"down"}`) {
+		t.Error(code, body)
+	}
+	if code, body := get("/livez?verbose"); code != 200 || !strings.Contains(body, `"ok":true`) {
+		t.Error(code, body)
+	}
+	if code, _ := get("/debug/pprof/"); code != 404 {
+		t.Errorf("the profiles are on the admin port: %d", code)
+	}
+	at = a.PprofAddr()
+	for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap?debug=1", "/debug/pprof/goroutine?debug=1"} {
+		if code, body := get(path); code != 200 || len(body) < 100 {
+			t.Errorf("%s: %d, %d bytes", path, code, len(body))
+		}
+	}
+	if code, _ := get("/metrics"); code != 404 {
+		t.Errorf("the metrics are on the profiles' port: %d", code)
+	}
+	if _, err := run.StartAdmin(run.AdminConfig{Addr: a.Addr()}, prometheus.NewRegistry(), h, quiet); err == nil {
 		t.Error("listened twice")
+	}
+	if _, err := run.StartAdmin(run.AdminConfig{Addr: "127.0.0.1:0", PprofAddr: a.Addr()}, prometheus.NewRegistry(), h, quiet); err == nil {
+		t.Error("listened twice for the profiles")
 	}
 	if err := a.Close(); err != nil {
 		t.Error(err)

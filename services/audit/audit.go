@@ -14,6 +14,9 @@ import (
 	"time"
 
 	"github.com/nats-io/nuid"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/market"
@@ -26,6 +29,7 @@ type Deps struct {
 	Store   *store.Store
 	Logger  *slog.Logger // nil: silent
 	Version string       // of the program, written into the rows
+	Tracer  trace.Tracer // nil: nothing is traced
 }
 
 // The kinds of audits.
@@ -177,10 +181,12 @@ func Run(ctx context.Context, deps Deps, o Order) (Result, error) {
 	if o.Record {
 		out.ID = nuid.Next()
 	}
+	ctx, whole := span(ctx, deps.Tracer, "audit")
+	defer func() { whole.End() }()
 	var failed []error
 	for _, st := range o.Streams {
 		a := &streamAudit{deps: deps, order: o, res: &out, stream: st}
-		err := a.run(ctx)
+		err := a.traced(ctx)
 		if ctx.Err() != nil {
 			return out, fmt.Errorf("audit stream %s: %w", st, context.Cause(ctx))
 		}
@@ -201,7 +207,34 @@ func Run(ctx context.Context, deps Deps, o Order) (Result, error) {
 			failed = append(failed, fmt.Errorf("audit stream %s: %w", st, err))
 		}
 	}
+	if whole.IsRecording() {
+		whole.SetAttributes(attribute.String("hashpivot.kind", o.Kind), attribute.String("hashpivot.audit_id", out.ID), attribute.Bool("hashpivot.clean", out.Clean()),
+			attribute.Int64("hashpivot.lost", int64(out.Lost)), attribute.Int64("hashpivot.doubled", int64(out.Duplicates)), attribute.Int64("hashpivot.altered", int64(out.Altered)))
+	}
 	return out, errors.Join(failed...)
+}
+
+// span begins a span, if there is a tracer.
+func span(ctx context.Context, t trace.Tracer, name string) (context.Context, trace.Span) {
+	if t == nil {
+		return ctx, trace.SpanFromContext(context.Background())
+	}
+	return t.Start(ctx, name)
+}
+
+// traced audits the stream in a span of its own.
+func (a *streamAudit) traced(ctx context.Context) error {
+	ctx, sp := span(ctx, a.deps.Tracer, "audit stream")
+	defer sp.End()
+	err := a.run(ctx)
+	if sp.IsRecording() {
+		sp.SetAttributes(attribute.String("hashpivot.stream", string(a.stream)), attribute.Int64("hashpivot.published", int64(a.sum.Published)), attribute.Int64("hashpivot.landed", int64(a.sum.Landed)))
+	}
+	if err != nil {
+		sp.RecordError(err)
+		sp.SetStatus(codes.Error, "")
+	}
+	return err
 }
 
 // record writes the row of the stream.

@@ -24,7 +24,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		altered:    gauge("altered_rows", "Rows that were not what their message says in the last audit."),
 		unverified: gauge("unverified_rows", "Rows that the last audit could not compare."),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Namespace: "hashpivot", Subsystem: "audit", Name: "seconds", Help: "Time of an audit of all streams.", Buckets: prometheus.ExponentialBuckets(0.1, 2, 16),
+			Namespace: "hashpivot", Subsystem: "audit", Name: "duration_seconds", Help: "Time of an audit of all streams.", Buckets: prometheus.ExponentialBuckets(0.1, 2, 16),
 		}, []string{"kind"}),
 		failed: prometheus.NewCounter(prometheus.CounterOpts{Namespace: "hashpivot", Subsystem: "audit", Name: "failed_total", Help: "Audits that could not be made."}),
 	}

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/market"
@@ -16,6 +17,9 @@ type Service struct {
 	deps    Deps
 	metrics *Metrics
 	now     func() time.Time
+
+	mu      sync.Mutex
+	trouble error // of the last audit that was made or not
 }
 
 // NewService checks the configuration; Run does the work.
@@ -27,6 +31,13 @@ func NewService(cfg Config, deps Deps, metrics *Metrics) (*Service, error) {
 		metrics = NewMetrics(nil)
 	}
 	return &Service{cfg: cfg, deps: deps, metrics: metrics, now: time.Now}, nil
+}
+
+// Health is why the last audit could not be made; nil: it could, or none was due. What it found is no trouble of the service.
+func (s *Service) Health(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.trouble
 }
 
 // settle is how long after a start the first audit waits: what was in flight when the process ended lands first.
@@ -94,6 +105,9 @@ func (s *Service) Once(ctx context.Context, kind string) (Result, error) {
 		return res, ctx.Err()
 	}
 	took := time.Since(start)
+	s.mu.Lock()
+	s.trouble = err
+	s.mu.Unlock()
 	switch {
 	case err != nil:
 		s.metrics.failed.Inc()

@@ -25,6 +25,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/live"
 	"github.com/hashpivot/hashpivot/pkg/market"
+	"github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/pkg/store"
 	"github.com/hashpivot/hashpivot/services/gateway/api"
 	"github.com/hashpivot/hashpivot/services/gateway/auth"
@@ -67,6 +68,7 @@ type Deps struct {
 	Once    auth.Once
 	Logger  *slog.Logger
 	Metrics *Metrics
+	Health  *run.Health // nil: nobody asks
 	// Tables answer the HTTP endpoints; nil: there are none.
 	Tables api.Store
 	// Intervals of bars that are made besides those that always are; others are refused instead of being silent.
@@ -139,6 +141,7 @@ func New(cfg Config, deps Deps) (*Gateway, error) {
 	for _, c := range live.Channels() {
 		g.streams[c.Stream()] = newStream(c.Stream(), g)
 	}
+	deps.Health.Add(run.Check{Name: "gateway", Stand: g.Stand})
 	return g, nil
 }
 
@@ -269,6 +272,8 @@ func (g *Gateway) followStream(ctx context.Context, st *stream) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		why := err.Error()
+		st.trouble.Store(&why)
 		g.log.Warn("a stream cannot be followed; trying again", "stream", string(st.name), "err", err, "in", wait)
 		select {
 		case <-ctx.Done():
@@ -300,6 +305,7 @@ func (g *Gateway) readStream(ctx context.Context, st *stream) error {
 		return err
 	}
 	defer r.Close()
+	st.trouble.Store(nil)
 	for {
 		m, err := r.Next(ctx)
 		if err != nil {

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -94,9 +95,12 @@ func (s *shard) remove(c *client, slot int) {
 func (s *shard) run(ctx context.Context) {
 	beat := time.NewTicker(max(s.gw.cfg.Heartbeat/heartbeatSlots, time.Millisecond))
 	defer beat.Stop()
+	pulse := s.gw.deps.Health.Pulse("gateway: writing "+strconv.Itoa(s.index), hungAfter)
+	defer pulse.End()
 	var ready []*client
 	var last time.Time
 	for {
+		pulse.Beat()
 		select {
 		case <-ctx.Done():
 			return
@@ -195,7 +199,7 @@ func (c *client) flush(s *shard) {
 	bound := c.gw.cfg.Queue
 	// The client's own queue first: an acknowledgement stands in it before its subscription reads anything.
 	bufs, size, last := c.takeQueue(s.bufs[:0], maxWrite)
-	again := false
+	again, delivered := false, 0
 	if !last {
 		rest := c.dirty[:0]
 		for _, r := range c.dirty {
@@ -203,15 +207,16 @@ func (c *client) flush(s *shard) {
 				rest = append(rest, r)
 				continue
 			}
-			var n int
+			var n, items int
 			var slow bool
-			if bufs, n, slow = r.take(bufs, maxWrite-size, bound, wasBlocked); slow {
+			if bufs, n, items, slow = r.take(bufs, maxWrite-size, bound, wasBlocked); slow {
 				r.dirty = false
 				c.conflate(r)
 				again = true
 				continue
 			}
 			size += n
+			delivered += items
 			if size >= maxWrite { // there may be more
 				rest = append(rest, r)
 				continue
@@ -221,6 +226,9 @@ func (c *client) flush(s *shard) {
 		clear(c.dirty[len(rest):])
 		c.dirty = rest
 		again = again || len(rest) > 0 || size >= maxWrite
+	}
+	if delivered > 0 {
+		c.gw.metrics.deliveries.Add(float64(delivered))
 	}
 	s.bufs = bufs
 	if len(bufs) > 0 {

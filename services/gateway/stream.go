@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/live"
 	"github.com/hashpivot/hashpivot/pkg/market"
@@ -26,11 +28,16 @@ type stream struct {
 	bound   int // of what may wait for a client, bytes
 	log     *slog.Logger
 	metrics *Metrics
-	ready   chan struct{} // closed when the stream is followed
+	latency prometheus.Observer
+	lag     prometheus.Gauge
+	ready   chan struct{}          // closed when the stream is followed
+	trouble atomic.Pointer[string] // why it cannot be followed now; nil: it can
 
 	// head is the last message that was handed to the topics.
 	head  atomic.Uint64
 	epoch atomic.Int64
+	// behind is what that message said of those behind it.
+	behind atomic.Pointer[waiting]
 
 	mu         sync.Mutex
 	selections map[string]*selection
@@ -43,7 +50,8 @@ type stream struct {
 
 func newStream(name market.Stream, g *Gateway) *stream {
 	return &stream{
-		decoder: decoder{name, store.NewBatch()}, shards: g.shards, bound: g.cfg.Queue, log: g.log.With("stream", string(name)), metrics: g.metrics, ready: make(chan struct{}),
+		decoder: decoder{name, store.NewBatch()}, shards: g.shards, bound: g.cfg.Queue, log: g.log.With("stream", string(name)), metrics: g.metrics,
+		latency: g.metrics.latency.WithLabelValues(string(name)), lag: g.metrics.lag.WithLabelValues(string(name)), ready: make(chan struct{}),
 		selections: map[string]*selection{}, exact: map[string][]*selection{}, last: map[string]*item{},
 		recent: recent{maxBytes: g.cfg.Recent},
 	}
@@ -91,9 +99,12 @@ func (s *stream) take(m bus.Msg) {
 		s.unpin(old)
 	}
 	s.head.Store(m.Seq)
+	s.behind.Store(&waiting{m.Pending, m.Time})
 	filled := s.filled
 	s.filled = nil
 	s.mu.Unlock()
+	s.latency.Observe(max(time.Since(m.Time), 0).Seconds())
+	s.lag.Set(float64(m.Pending))
 	// JetStream keeps what cannot be written yet; memory need not.
 	for _, t := range filled {
 		for t.full(s.bound) {

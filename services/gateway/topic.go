@@ -98,7 +98,8 @@ func conflate(items []*item) batch {
 // chunk is what was gathered for a topic between two flushes: whole frames, the same bytes for every client.
 type chunk struct {
 	data        []byte
-	messages    uint64
+	items       int         // messages in data
+	messages    uint64      // with those that a rate left out
 	first, last live.Cursor // of the messages, those that a rate left out included
 	// Totals of the topic before this chunk.
 	bytesBefore, messagesBefore uint64
@@ -185,8 +186,8 @@ func (t *topic) cut(bound int) {
 		return
 	}
 	c := &chunk{
-		data:     t.variant.data(dataFrame{sub: t.sel.id, items: t.pending, skipped: t.skipped}),
-		messages: uint64(len(t.pending)) + t.left, first: t.first, last: t.pending[len(t.pending)-1].cursor(),
+		data:  t.variant.data(dataFrame{sub: t.sel.id, items: t.pending, skipped: t.skipped}),
+		items: len(t.pending), messages: uint64(len(t.pending)) + t.left, first: t.first, last: t.pending[len(t.pending)-1].cursor(),
 		bytesBefore: t.bytes, messagesBefore: t.count,
 	}
 	clear(t.pending)
@@ -297,29 +298,30 @@ func (t *topic) detach(r *reader) (empty bool) {
 	return true
 }
 
-// take hands out the chunks that the reader has not had, up to about room bytes. slow tells that it is too far behind to be sent everything:
+// take hands out the chunks that the reader has not had, up to about room bytes, and how many messages they are. slow tells that it is too far behind to be sent everything:
 // its socket was full and what waits for it has outgrown the bound.
-func (r *reader) take(bufs [][]byte, room, bound int, wasBlocked bool) (_ [][]byte, taken int, slow bool) {
+func (r *reader) take(bufs [][]byte, room, bound int, wasBlocked bool) (_ [][]byte, taken, items int, slow bool) {
 	t := r.topic
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if r.detached {
-		return bufs, 0, false
+		return bufs, 0, 0, false
 	}
 	if r.missed != nil || wasBlocked && t.bytes-r.behind > uint64(bound) {
-		return bufs, 0, true
+		return bufs, 0, 0, true
 	}
 	next, end := r.next.Load(), t.base+uint64(len(t.chunks))
 	for next < end && taken < room {
 		c := t.chunks[next-t.base]
 		bufs = append(bufs, c.data)
 		taken += len(c.data)
+		items += c.items
 		r.sent, r.behind = c.messagesBefore+c.messages, c.bytesBefore+uint64(len(c.data))
 		r.sub.sent(c.last)
 		next++
 	}
 	r.next.Store(next)
-	return bufs, taken, false
+	return bufs, taken, items, false
 }
 
 // skip moves the reader to the end and tells what lies between.

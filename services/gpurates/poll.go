@@ -129,10 +129,15 @@ func (l *list) note(t time.Time) {
 	}
 }
 
+// dueAfter is within how many poll intervals one must have been good, and a minute for the call itself.
+const dueAfter = 3
+
 func (p *poller) run(ctx context.Context) error {
 	pol := feed.DefaultPolicy()
 	pol.ReadyWithin = 0                                    // a poll that fails is tried again here, not by a new session
 	pol.Stale = func(time.Time) time.Duration { return 0 } // a poll is never mute: it fails
+	due := dueAfter*p.up.every + time.Minute
+	pol.Due = func(time.Time) (time.Duration, string) { return due, "" }
 	if err := p.f.Run(ctx, pol, p.session); err != nil {
 		return fmt.Errorf("run feed %s: %w", p.f.Source(), err)
 	}

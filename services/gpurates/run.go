@@ -66,7 +66,7 @@ func (s *service) upstreams(ctx context.Context) error {
 		if !u.on {
 			continue
 		}
-		f, err := feed.New(s.deps.Config(u.cfg.Source))
+		f, err := feed.New(s.deps.Watched(u.cfg.Source, "offers of GPUs"))
 		if err != nil {
 			return err
 		}

@@ -33,7 +33,7 @@ func (c *adoptCmd) Run(a *app) error {
 		streams = market.Streams()
 	}
 	for _, st := range streams {
-		adopted, err := lander.Adopt(a.ctx, landerDeps(cfg, b, a.log, newRegistry()), st)
+		adopted, err := lander.Adopt(a.ctx, landerDeps(cfg, b, a.log, unwatched()), st)
 		if err != nil {
 			return fmt.Errorf("adopt stream %s: %w", st, err)
 		}

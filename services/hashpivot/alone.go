@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/feed"
 	prog "github.com/hashpivot/hashpivot/pkg/run"
@@ -36,9 +34,12 @@ func (*serviceCmd) Run(a *app) error {
 	if a.command == "equities" && !cfg.equitiesOn() {
 		return prog.Usage(cfg.Equities.Validate())
 	}
-	reg := newRegistry()
-	health := &prog.Health{}
-	admin, err := prog.StartAdmin(cfg.Admin, reg, health, a.log)
+	in, err := a.newInstruments(cfg, a.command)
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	admin, err := prog.StartAdmin(cfg.Admin, in.reg, in.health, a.log)
 	if err != nil {
 		return err
 	}
@@ -47,15 +48,15 @@ func (*serviceCmd) Run(a *app) error {
 	a.log.Info("starting", "service", a.command, "admin", a.admin, "version", version())
 	switch a.command {
 	case "lander":
-		return a.landerAlone(cfg, reg, health)
+		return a.landerAlone(cfg, in)
 	case "gateway":
-		return a.gatewayAlone(cfg, reg, health)
+		return a.gatewayAlone(cfg, in)
 	case audit.LeaseName:
-		return a.auditAlone(cfg, reg, health)
+		return a.auditAlone(cfg, in)
 	case nightly.LeaseName:
-		return a.nightlyAlone(cfg, reg, health)
+		return a.nightlyAlone(cfg, in)
 	}
-	return a.feedAlone(cfg, reg, health)
+	return a.feedAlone(cfg, in)
 }
 
 // loadAlone loads the configuration and finds the servers. A service alone embeds none.
@@ -80,56 +81,61 @@ func (a *app) loadAlone() (*config, error) {
 	return cfg, nil
 }
 
-func (a *app) landerAlone(cfg *config, reg *prometheus.Registry, health *prog.Health) error {
+func (a *app) landerAlone(cfg *config, in *instruments) error {
 	b, err := openBackends(a.ctx, cfg, a.log)
 	if err != nil {
 		return err
 	}
 	defer b.close()
+	in.on(b.bus)
 	if err := b.prepare(a.ctx, cfg.Mode, streamsOf(a.command)...); err != nil {
 		return err
 	}
-	b.watch(health)
-	l, err := lander.New(cfg.Lander, landerDeps(cfg, b, a.log, reg))
+	b.watch(in.health)
+	l, err := lander.New(cfg.Lander, landerDeps(cfg, b, a.log, in))
 	if err != nil {
 		return err
 	}
-	return a.served(cfg, b, reg, health, func() error { return l.Run(a.ctx) })
+	return a.served(cfg, b, in, func() error { return l.Run(a.ctx) })
 }
 
-// served runs a service alone: it answers for its health and takes over changes of its configuration.
-func (a *app) served(cfg *config, b *backends, reg *prometheus.Registry, health *prog.Health, run func() error, parts ...reloadable) error {
-	stop, err := a.present(cfg, b.bus, a.admin, reg, health)
+// served runs a service alone, which speaks for its health itself from now on: it answers those who ask all processes, and takes over changes of its configuration.
+func (a *app) served(cfg *config, b *backends, in *instruments, run func() error, parts ...reloadable) error {
+	stop, err := a.present(cfg, b.bus, a.admin, in.reg, in.health)
 	if err != nil {
 		return err
 	}
 	defer stop()
+	in.ready()
 	return a.watched(a.loadAlone, run, parts...)
 }
 
 // landerDeps is what every lander of this program works with.
-func landerDeps(cfg *config, b *backends, log *slog.Logger, reg prometheus.Registerer) lander.Deps {
+func landerDeps(cfg *config, b *backends, log *slog.Logger, in *instruments) lander.Deps {
 	return lander.Deps{
-		Bus: b.bus, Store: b.store, Logger: log, Metrics: lander.NewMetrics(reg), Mark: cfg.Mode.prefix(), Holder: holder(), TTL: cfg.Lease.TTL, Dead: deadHolder,
+		Bus: b.bus, Store: b.store, Logger: log, Metrics: lander.NewMetrics(in.reg), Tracer: in.tracing.Tracer(), Health: in.health, Mark: cfg.Mode.prefix(), Holder: holder(), TTL: cfg.Lease.TTL, Dead: deadHolder,
 	}
 }
 
-func (a *app) feedAlone(cfg *config, reg *prometheus.Registry, health *prog.Health) error {
+func (a *app) feedAlone(cfg *config, in *instruments) error {
 	conn, err := bus.Connect(cfg.NATS.Config, nil, a.log)
 	if err != nil {
 		return err
 	}
 	b := &backends{bus: conn, log: a.log, maxSkew: cfg.MaxClockSkew}
 	defer b.close()
+	in.on(conn)
 	if err := b.clock(a.ctx); errors.Is(err, errClock) {
 		return prog.Usage(err)
 	}
 	if err := b.claim(a.ctx, cfg.Mode, streamsOf(a.command)...); err != nil {
 		return err
 	}
-	b.watch(health)
-	p := newPublishers(cfg, conn, a.log, reg)
-	return a.served(cfg, b, reg, health, func() error { return p.run(a.ctx, a.command) }, p.symbols())
+	b.watch(in.health)
+	p := newPublishers(cfg, conn, a.log, in.reg)
+	p.health = in.health
+	p.listed(a.command)
+	return a.served(cfg, b, in, func() error { return p.run(a.ctx, a.command) }, p.symbols())
 }
 
 type migrateCmd struct{}

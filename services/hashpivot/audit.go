@@ -9,8 +9,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/hashpivot/hashpivot/pkg/market"
 	"github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/services/audit"
@@ -112,9 +110,9 @@ func printAudit(a *app, res audit.Result) {
 }
 
 // newAudit makes the scheduled audit over the connections of this process.
-func newAudit(a *app, cfg *config, b *backends, reg prometheus.Registerer) (*audit.Service, error) {
-	deps := audit.Deps{Bus: b.bus, Store: b.store, Logger: a.log.With("service", audit.LeaseName), Version: version()}
-	return audit.NewService(cfg.Audit, deps, audit.NewMetrics(reg))
+func newAudit(a *app, cfg *config, b *backends, in *instruments) (*audit.Service, error) {
+	deps := audit.Deps{Bus: b.bus, Store: b.store, Logger: a.log.With("service", audit.LeaseName), Version: version(), Tracer: in.tracing.Tracer()}
+	return audit.NewService(cfg.Audit, deps, audit.NewMetrics(in.reg))
 }
 
 // serveAudit runs the service while its lease is ours: of several processes one audits.
@@ -125,21 +123,23 @@ func serveAudit(ctx context.Context, cfg *config, b *backends, s *audit.Service)
 }
 
 // auditAlone runs the scheduled audit against the servers of the configuration or of an instance.
-func (a *app) auditAlone(cfg *config, reg *prometheus.Registry, health *run.Health) error {
+func (a *app) auditAlone(cfg *config, in *instruments) error {
 	b, err := openBackends(a.ctx, cfg, a.log)
 	if err != nil {
 		return err
 	}
 	defer b.close()
+	in.on(b.bus)
 	if err := b.prepare(a.ctx, cfg.Mode, streamsOf(a.command)...); err != nil {
 		return err
 	}
-	b.watch(health)
-	s, err := newAudit(a, cfg, b, reg)
+	b.watch(in.health)
+	s, err := newAudit(a, cfg, b, in)
 	if err != nil {
 		return err
 	}
-	return a.served(cfg, b, reg, health, func() error { return serveAudit(a.ctx, cfg, b, s) })
+	in.health.Check(audit.LeaseName, s.Health)
+	return a.served(cfg, b, in, func() error { return serveAudit(a.ctx, cfg, b, s) })
 }
 
 // auditStatus is the last audit of all streams, of one kind.

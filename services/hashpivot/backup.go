@@ -219,7 +219,7 @@ func (c *restoreCmd) Run(a *app) error {
 
 // landRest runs a lander until everything in the streams has landed.
 func (a *app) landRest(cfg *config, b *backends) error {
-	l, err := lander.New(cfg.Lander, landerDeps(cfg, b, a.log, newRegistry()))
+	l, err := lander.New(cfg.Lander, landerDeps(cfg, b, a.log, unwatched()))
 	if err != nil {
 		return err
 	}

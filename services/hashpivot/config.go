@@ -34,6 +34,7 @@ type config struct {
 	MaxClockSkew time.Duration    `koanf:"max_clock_skew"`
 	Log          run.LogConfig    `koanf:"log"`
 	Admin        run.AdminConfig  `koanf:"admin"`
+	Trace        run.TraceConfig  `koanf:"trace"`
 	NATS         natsConfig       `koanf:"nats"`
 	ClickHouse   clickhouseConfig `koanf:"clickhouse"`
 	Equities     equities.Config  `koanf:"equities"`
@@ -114,7 +115,7 @@ func defaultConfig() config {
 	server, engine, client := bus.DefaultServerConfig(), chembed.DefaultConfig(), store.DefaultConfig()
 	client.Addr, client.Database = nil, "" // the embedded engine, the mode's database
 	return config{
-		Mode: modeLive, MaxClockSkew: time.Minute, Log: run.DefaultLogConfig(), Admin: run.AdminConfig{Addr: "127.0.0.1:9464"},
+		Mode: modeLive, MaxClockSkew: time.Minute, Log: run.DefaultLogConfig(), Admin: run.AdminConfig{Addr: "127.0.0.1:9464"}, Trace: run.DefaultTraceConfig(),
 		NATS:       natsConfig{Config: bus.DefaultConfig(), Addr: server.Addr, Sync: server.Sync, Users: map[string]natsUser{}},
 		ClickHouse: clickhouseConfig{Config: client, NativeAddr: engine.NativeAddr, HTTPAddr: engine.HTTPAddr, Server: defaultEngineConfig()},
 		Equities:   equities.DefaultConfig(), Hashprice: hashprice.DefaultConfig(), GPURates: gpurates.DefaultConfig(), Lander: lander.DefaultConfig(),
@@ -195,7 +196,7 @@ func (a *app) read(m mode) (*config, error) {
 }
 
 func (c *config) validate() error {
-	errs := []error{c.NATS.validate(), c.Admin.Validate(), c.Hashprice.Validate(), c.GPURates.Validate(), c.Lander.Validate(), c.Audit.Validate(), c.Signals.Validate(), c.Gateway.Validate(), c.Nightly.Validate(), c.Lease.Validate(), c.ClickHouse.Server.validate()}
+	errs := []error{c.NATS.validate(), c.Admin.Validate(), c.Trace.Validate(), c.Hashprice.Validate(), c.GPURates.Validate(), c.Lander.Validate(), c.Audit.Validate(), c.Signals.Validate(), c.Gateway.Validate(), c.Nightly.Validate(), c.Lease.Validate(), c.ClickHouse.Server.validate()}
 	if c.equitiesOn() {
 		errs = append(errs, c.Equities.Validate())
 	}

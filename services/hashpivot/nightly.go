@@ -13,8 +13,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/pkg/session"
 	"github.com/hashpivot/hashpivot/services/audit"
@@ -45,7 +43,7 @@ func (c *config) researchDir() string {
 }
 
 // newNightly makes the service over the connections of this process. What it must have to run notebooks it is given by ready.
-func newNightly(cfg *config, m mode, b *backends, log *slog.Logger, reg prometheus.Registerer) (*nightly.Service, error) {
+func newNightly(cfg *config, m mode, b *backends, log *slog.Logger, in *instruments) (*nightly.Service, error) {
 	n := cfg.Nightly
 	n.Directory = cfg.researchDir()
 	url := n.ClickHouseURL
@@ -53,7 +51,7 @@ func newNightly(cfg *config, m mode, b *backends, log *slog.Logger, reg promethe
 		url = "http://" + b.engine.HTTPAddr()
 	}
 	return nightly.New(n, nightly.Deps{
-		Bus: b.bus, Store: b.store, Mode: string(m), Mark: m.prefix(), Version: version(), Logger: log.With("service", nightly.LeaseName), Metrics: nightly.NewMetrics(reg),
+		Bus: b.bus, Store: b.store, Mode: string(m), Mark: m.prefix(), Version: version(), Logger: log.With("service", nightly.LeaseName), Metrics: nightly.NewMetrics(in.reg), Tracer: in.tracing.Tracer(),
 		ClickHouse: nightly.ClickHouse{URL: url, Database: cfg.ClickHouse.Database, User: cfg.ClickHouse.User, Password: cfg.ClickHouse.Password},
 		Audit: func(ctx context.Context) (complete.Audit, error) {
 			res, err := audit.Audit(ctx, b.bus, b.store, nil)
@@ -107,25 +105,26 @@ func (a *app) nightlyOn(cfg *config, b *backends) (bool, error) {
 }
 
 // nightlyAlone runs the service against the servers of the configuration or of an instance.
-func (a *app) nightlyAlone(cfg *config, reg *prometheus.Registry, health *run.Health) error {
+func (a *app) nightlyAlone(cfg *config, in *instruments) error {
 	b, err := openBackends(a.ctx, cfg, a.log)
 	if err != nil {
 		return err
 	}
 	defer b.close()
+	in.on(b.bus)
 	if err := b.prepare(a.ctx, cfg.Mode, streamsOf(a.command)...); err != nil {
 		return err
 	}
 	if err := nightlyReady(a.ctx, cfg, b); err != nil {
 		return run.Usage(err)
 	}
-	b.watch(health)
-	s, err := newNightly(cfg, cfg.Mode, b, a.log, reg)
+	b.watch(in.health)
+	s, err := newNightly(cfg, cfg.Mode, b, a.log, in)
 	if err != nil {
 		return err
 	}
-	health.Check(nightly.LeaseName, s.Health)
-	return a.served(cfg, b, reg, health, func() error { return serveNightly(a.ctx, cfg, b, s) })
+	in.health.Check(nightly.LeaseName, s.Health)
+	return a.served(cfg, b, in, func() error { return serveNightly(a.ctx, cfg, b, s) })
 }
 
 // attachNightly makes the service for a command that asks something of it.
@@ -140,7 +139,7 @@ func (a *app) attachNightly(notebooks bool) (*nightly.Service, *backends, error)
 	}
 	var s *nightly.Service
 	if err == nil {
-		s, err = newNightly(cfg, m, b, a.log, nil)
+		s, err = newNightly(cfg, m, b, a.log, unwatched())
 	}
 	if err != nil {
 		b.close()

@@ -59,14 +59,7 @@ func (a *app) present(cfg *config, b *bus.Bus, admin string, reg prometheus.Gath
 		now := p
 		ctx, cancel := context.WithTimeout(ctx, presenceWithin/2)
 		defer cancel()
-		if report, ok := health.Report(ctx); !ok {
-			now.Trouble = map[string]string{}
-			for name, what := range report {
-				if what != "ok" {
-					now.Trouble[name] = what
-				}
-			}
-		}
+		now.Trouble = health.Ready(ctx).Wrong()
 		families, err := reg.Gather()
 		if err != nil {
 			return nil, fmt.Errorf("gather metrics: %w", err)

@@ -20,7 +20,7 @@ import (
 // service is one that publishes, bound to its configuration. It may be run again, with another sink.
 type service struct {
 	name string
-	run  func(ctx context.Context, sink feed.Sink) error
+	run  func(ctx context.Context, sink feed.Sink, health *run.Health) error
 }
 
 // publishers are the services that publish, by name, over one connection.
@@ -31,14 +31,18 @@ type publishers struct {
 	services map[string]service
 	equities equitiesService
 	policy   func(feed.Policy) feed.Policy // nil: the feeds' own
+	health   *run.Health                   // nil: nobody asks
+
+	mu     sync.Mutex
+	states map[string]*standing
 }
 
 func newPublishers(cfg *config, b *bus.Bus, log *slog.Logger, reg prometheus.Registerer) *publishers {
-	p := &publishers{cfg: cfg, bus: b, log: log, services: map[string]service{}}
+	p := &publishers{cfg: cfg, bus: b, log: log, services: map[string]service{}, states: map[string]*standing{}}
 	metrics, derived := feed.NewMetrics(reg), signals.NewMetrics(reg)
 	add := func(name string, f func(ctx context.Context, deps feed.Deps) error) {
-		p.services[name] = service{name, func(ctx context.Context, sink feed.Sink) error {
-			return f(ctx, feed.Deps{Sink: sink, History: b, Logger: log.With("service", name), Metrics: metrics, Policy: p.policy})
+		p.services[name] = service{name, func(ctx context.Context, sink feed.Sink, health *run.Health) error {
+			return f(ctx, feed.Deps{Sink: sink, History: b, Logger: log.With("service", name), Metrics: metrics, Health: health, Policy: p.policy})
 		}}
 	}
 	p.equities.cfg = cfg.Equities
@@ -46,9 +50,23 @@ func newPublishers(cfg *config, b *bus.Bus, log *slog.Logger, reg prometheus.Reg
 	add("hashprice", func(ctx context.Context, deps feed.Deps) error { return hashprice.Run(ctx, cfg.Hashprice, deps) })
 	add("gpurates", func(ctx context.Context, deps feed.Deps) error { return gpurates.Run(ctx, cfg.GPURates, deps) })
 	add("signals", func(ctx context.Context, deps feed.Deps) error {
-		return signals.Run(ctx, cfg.Signals, signals.Deps{Bus: b, Sink: deps.Sink, Logger: deps.Logger, Metrics: derived})
+		return signals.Run(ctx, cfg.Signals, signals.Deps{Bus: b, Sink: deps.Sink, Logger: deps.Logger, Metrics: derived, Health: deps.Health})
 	})
 	return p
+}
+
+// listed adds a service to the checks; from then on it is waited for.
+func (p *publishers) listed(name string) *standing {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s := p.states[name]
+	if s == nil {
+		s = &standing{}
+		s.set(false, "it asks for its lease")
+		p.states[name] = s
+		p.health.Add(run.Check{Name: "service " + name, Stand: s.get})
+	}
+	return s
 }
 
 // run runs a service while its lease is ours, each time with a publisher of its own: what a term that was lost has not stored must never be.
@@ -56,9 +74,23 @@ func (p *publishers) run(ctx context.Context, name string) error {
 	svc := p.services[name]
 	lease := p.bus.Lease(name, holder(), p.cfg.Lease.TTL)
 	lease.KnowDead(deadHolder)
+	state := p.listed(name)
+	lease.OnStandby(func(holder string) { state.set(true, "it stands by; the lease is held by "+holder) })
 	return lease.Hold(ctx, func(ctx context.Context) error {
 		pub := p.bus.NewPublisher(bus.PublisherConfig{Gate: lease.Gate()})
-		err := svc.run(ctx, pub)
+		health := p.health.Scope()
+		defer health.Close()
+		health.Add(run.Check{Name: "publisher of " + name, Stand: pub.Stand})
+		state.set(true, "it is active")
+		err := svc.run(ctx, pub, health)
+		switch {
+		case errors.Is(context.Cause(ctx), bus.ErrLeaseLost):
+			state.set(false, "it asks for its lease")
+		case err != nil:
+			state.set(false, err.Error())
+		default:
+			state.set(true, "it has ended in good order")
+		}
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopWithin)
 		defer cancel()
 		if cerr := pub.Close(end); cerr != nil && !errors.Is(context.Cause(ctx), bus.ErrLeaseLost) {

@@ -10,8 +10,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hashpivot/hashpivot/pkg/feed"
@@ -93,6 +91,7 @@ type pipeline struct {
 	cfg    *config
 	mode   mode
 	back   *backends
+	in     *instruments
 	sims   *simulators // nil: live
 	admin  *run.Admin
 	absent func() // answers no more for its health; nil: it does not yet
@@ -112,9 +111,13 @@ func (a *app) newPipeline(m mode, cfg *config, recorded string) (_ *pipeline, er
 		}
 	}()
 	a.log.Info("starting", "mode", string(m), "data_dir", cfg.DataDir, "version", version())
+	if p.in, err = a.newInstruments(cfg, "up"); err != nil {
+		return nil, err
+	}
 	if p.back, err = openBackends(a.ctx, cfg, a.log); err != nil {
 		return nil, err
 	}
+	p.in.on(p.back.bus)
 	if err = p.back.prepare(a.ctx, m); err != nil {
 		return nil, err
 	}
@@ -132,36 +135,37 @@ func (a *app) newPipeline(m mode, cfg *config, recorded string) (_ *pipeline, er
 	if err = cfg.marks("equities", "hashprice", "gpurates"); err != nil {
 		return nil, err
 	}
-	reg := newRegistry()
-	p.lander, err = lander.New(cfg.Lander, landerDeps(cfg, p.back, a.log.With("service", "lander"), reg))
+	p.lander, err = lander.New(cfg.Lander, landerDeps(cfg, p.back, a.log.With("service", "lander"), p.in))
 	if err != nil {
 		return nil, err
 	}
 	if cfg.Gateway.Enabled {
-		if p.gate, err = newGateway(cfg, m, p.back, a.log, reg); err != nil {
+		if p.gate, err = newGateway(cfg, m, p.back, a.log, p.in); err != nil {
 			return nil, err
 		}
 	}
-	if p.audit, err = newAudit(a, cfg, p.back, reg); err != nil {
+	if p.audit, err = newAudit(a, cfg, p.back, p.in); err != nil {
 		return nil, err
 	}
-	p.pubs = newPublishers(cfg, p.back.bus, a.log, reg)
-	health := &run.Health{}
-	p.back.watch(health)
+	// What it found is told by its metrics; that it could not be made hinders nobody here.
+	p.in.health.Add(run.Check{Name: audit.LeaseName, Aside: true, Stand: run.StandingOf(p.audit.Health)})
+	p.pubs = newPublishers(cfg, p.back.bus, a.log, p.in.reg)
+	p.pubs.health = p.in.health
+	p.back.watch(p.in.health)
 	on, err := a.nightlyOn(cfg, p.back)
 	if err != nil {
 		return nil, err
 	}
 	if on {
-		if p.night, err = newNightly(cfg, m, p.back, a.log, reg); err != nil {
+		if p.night, err = newNightly(cfg, m, p.back, a.log, p.in); err != nil {
 			return nil, err
 		}
-		health.Check(nightly.LeaseName, p.night.Health)
+		p.in.health.Check(nightly.LeaseName, p.night.Health)
 	}
-	if p.admin, err = run.StartAdmin(cfg.Admin, reg, health, a.log); err != nil {
+	if p.admin, err = run.StartAdmin(cfg.Admin, p.in.reg, p.in.health, a.log); err != nil {
 		return nil, err
 	}
-	if p.absent, err = a.present(cfg, p.back.bus, p.admin.Addr(), reg, health); err != nil {
+	if p.absent, err = a.present(cfg, p.back.bus, p.admin.Addr(), p.in.reg, p.in.health); err != nil {
 		return nil, err
 	}
 	in := p.instance()
@@ -171,13 +175,6 @@ func (a *app) newPipeline(m mode, cfg *config, recorded string) (_ *pipeline, er
 		}
 	}
 	return p, nil
-}
-
-// newRegistry has what every process tells of itself.
-func newRegistry() *prometheus.Registry {
-	reg := prometheus.NewRegistry()
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return reg
 }
 
 func (p *pipeline) instance() instance {
@@ -299,7 +296,12 @@ func (p *pipeline) runFeeds(ctx context.Context, drain time.Duration) (drained b
 	fctx, stopFeeds := context.WithCancel(ctx)
 	defer stopFeeds()
 	g, runCtx := errgroup.WithContext(fctx)
-	for _, name := range p.pubs.enabled(p.mode) {
+	names := p.pubs.enabled(p.mode)
+	for _, name := range names {
+		p.pubs.listed(name)
+	}
+	p.in.ready()
+	for _, name := range names {
 		g.Go(func() error {
 			err := p.pubs.run(runCtx, name)
 			if err == nil {
@@ -417,5 +419,9 @@ func (p *pipeline) close() {
 	if p.back != nil {
 		p.back.close()
 		p.back = nil
+	}
+	if p.in != nil {
+		p.in.close()
+		p.in = nil
 	}
 }

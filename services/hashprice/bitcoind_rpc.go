@@ -36,11 +36,12 @@ const warmWait = 2 * time.Second
 // coreRPC calls Bitcoin Core's JSON-RPC.
 type coreRPC struct {
 	cfg    BitcoindConfig
+	f      *feed.Feed
 	client *http.Client
 }
 
-func newCoreRPC(cfg BitcoindConfig) *coreRPC {
-	return &coreRPC{cfg: cfg, client: &http.Client{Timeout: cfg.Timeout, Transport: http.DefaultTransport.(*http.Transport).Clone()}}
+func newCoreRPC(cfg BitcoindConfig, f *feed.Feed) *coreRPC {
+	return &coreRPC{cfg: cfg, f: f, client: &http.Client{Timeout: cfg.Timeout, Transport: http.DefaultTransport.(*http.Transport).Clone()}}
 }
 
 func (c *coreRPC) close() { c.client.CloseIdleConnections() }
@@ -71,7 +72,7 @@ func (c *coreRPC) call(ctx context.Context, method string, decode func(raw []byt
 	if err != nil {
 		return err
 	}
-	resp, err := feed.Call(ctx, c.client, feed.Request{
+	resp, err := c.f.Call(ctx, c.client, feed.Request{
 		Method: http.MethodPost, URL: c.cfg.RPCURL, Body: body, Limit: 1 << 20,
 		Header: http.Header{"Authorization": {auth}, "Content-Type": {"application/json"}},
 	})

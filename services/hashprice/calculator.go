@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashpivot/hashpivot/pkg/feed"
 	"github.com/hashpivot/hashpivot/pkg/market"
+	"github.com/hashpivot/hashpivot/pkg/run"
 )
 
 // The methods of hashprice.
@@ -32,6 +33,8 @@ type calculator struct {
 	alive  map[string]time.Time // of chain sources
 	prices map[string]*market.BTCPrice
 	recent []*market.Hashprice // published, oldest first, at least recentEvery apart
+	told   time.Time           // when a value was computed last, by the feed's clock
+	why    string              // there is none now; empty: there is
 }
 
 // recent values are kept to compare with what others publish of the same time.
@@ -97,6 +100,7 @@ func (c *calculator) run(ctx context.Context) error {
 			force = true
 		}
 		h, err := c.compute(c.f.Now())
+		c.note(h, err)
 		switch {
 		case err != nil:
 			if !staleTold {
@@ -128,6 +132,36 @@ func (c *calculator) run(ctx context.Context) error {
 		case <-time.After(c.cfg.MinEvery):
 		}
 	}
+}
+
+// note keeps whether there is a value, for who asks.
+func (c *calculator) note(h *market.Hashprice, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case err != nil:
+		c.why = err.Error()
+	case h == nil:
+		c.why = "no block or no price has come yet"
+	default:
+		c.told, c.why = h.EventTime, ""
+	}
+}
+
+// stand tells whether a hashprice of now is published: a value is computed at least each MaxEvery.
+func (c *calculator) stand(context.Context) run.Standing {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	age := c.f.Now().Sub(c.told).Round(time.Millisecond)
+	switch {
+	case c.told.IsZero() && c.why == "":
+		return run.Standing{Why: "none was computed yet"}
+	case c.why != "":
+		return run.Standing{Why: c.why}
+	case age > 2*c.cfg.MaxEvery+5*time.Second:
+		return run.Standing{Why: fmt.Sprintf("none was computed for %s; one is due each %s", age, c.cfg.MaxEvery)}
+	}
+	return run.Standing{OK: true, Why: fmt.Sprintf("computed %s ago", age)}
 }
 
 func (c *calculator) keep(h *market.Hashprice) {

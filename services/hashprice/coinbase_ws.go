@@ -31,7 +31,7 @@ func (c *spot) run(ctx context.Context) error {
 }
 
 func (c *spot) session(ctx context.Context, s *feed.Session) error {
-	conn, err := feed.Dial(ctx, feed.WebsocketConfig{URL: c.cfg.StreamURL})
+	conn, err := c.f.Dial(ctx, feed.WebsocketConfig{URL: c.cfg.StreamURL})
 	if err != nil {
 		return err
 	}

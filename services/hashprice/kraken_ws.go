@@ -38,7 +38,7 @@ func (k *krakenSpot) run(ctx context.Context) error {
 }
 
 func (k *krakenSpot) session(ctx context.Context, s *feed.Session) error {
-	conn, err := feed.Dial(ctx, feed.WebsocketConfig{URL: k.cfg.StreamURL})
+	conn, err := k.f.Dial(ctx, feed.WebsocketConfig{URL: k.cfg.StreamURL})
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func (n *network) session(ctx context.Context, s *feed.Session) error {
 	if err := n.retargets.wait(ctx, n.stopAtEnd); err != nil {
 		return err
 	}
-	conn, err := feed.Dial(ctx, feed.WebsocketConfig{URL: n.cfg.StreamURL})
+	conn, err := n.f.Dial(ctx, feed.WebsocketConfig{URL: n.cfg.StreamURL})
 	if err != nil {
 		return err
 	}

@@ -200,7 +200,7 @@ func (r *reference) compare(ctx context.Context, theirs *market.Hashprice) error
 // get calls once and decodes; what does not decode becomes a dead letter and an error that another try may cure.
 func get[T any](ctx context.Context, r *reference, q feed.Request, from string, decode func(*feed.Response) (T, error)) (T, error) {
 	var none T
-	resp, err := feed.Call(ctx, r.client, q)
+	resp, err := r.f.Call(ctx, r.client, q)
 	if err != nil {
 		if m, ok := errors.AsType[*feed.Malformed](err); ok {
 			if err := r.f.Reject(ctx, from, m.Reason, m, nil); err != nil {

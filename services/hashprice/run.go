@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashpivot/hashpivot/pkg/feed"
 	"github.com/hashpivot/hashpivot/pkg/market"
+	"github.com/hashpivot/hashpivot/pkg/run"
 )
 
 // blocksKnown is how far back published blocks are read to restore the chain: longer than keepBlocks takes.
@@ -83,6 +84,9 @@ func (s *service) build() error {
 		return err
 	}
 	s.calc = newCalculator(s.cfg.Calculator, s.cfg.chainSources(), calcFeed)
+	if !s.cfg.StopAtEnd { // a recording is of another time
+		s.deps.Health.Add(run.Check{Name: "hashprice of now", Stand: s.calc.stand})
+	}
 	from, err := s.cfg.historyFrom()
 	if err != nil {
 		return err
@@ -116,7 +120,7 @@ func (s *service) caller(f *feed.Feed, every time.Duration) *caller {
 
 // chainFeed makes the feed and the chain of a source of blocks.
 func (s *service) chainFeed(source string, refill int, from string) (*feed.Feed, *linker, error) {
-	cfg := s.deps.Config(source)
+	cfg := s.deps.Watched(source, "blocks")
 	cfg.FutureSkew = blockSkew
 	f, err := feed.New(cfg)
 	if err != nil {
@@ -154,7 +158,7 @@ func (s *service) bitcoind() error {
 	if err != nil {
 		return err
 	}
-	n := &node{cfg: s.cfg.Bitcoind, f: f, rpc: newCoreRPC(s.cfg.Bitcoind), chain: l.chain, links: l, onAlive: s.calc.onAlive}
+	n := &node{cfg: s.cfg.Bitcoind, f: f, rpc: newCoreRPC(s.cfg.Bitcoind, f), chain: l.chain, links: l, onAlive: s.calc.onAlive}
 	l.page, l.onBlock = n.page, n.retarget
 	s.closers = append(s.closers, n.rpc.close)
 	s.parts = append(s.parts, feed.Part{Name: s.cfg.Bitcoind.Source, Run: n.run})
@@ -163,7 +167,7 @@ func (s *service) bitcoind() error {
 
 // tickFeed makes the feed of a source of prices. Ticks have no history that could tell them again: the last minutes are enough to restore.
 func (s *service) tickFeed(source string) (*feed.Feed, error) {
-	f, err := feed.New(s.deps.Config(source))
+	f, err := feed.New(s.deps.Watched(source, "price of bitcoin"))
 	if err != nil {
 		return nil, err
 	}
@@ -204,7 +208,9 @@ func (s *service) kraken() error {
 // published makes the references that are on.
 func (s *service) published() error {
 	add := func(name, source string, every, timeout, keep time.Duration) (*reference, error) {
-		f, err := feed.New(s.deps.Config(source))
+		watched := s.deps.Watched(source, "")
+		watched.Aside = true // what others publish is compared with ours and nothing is made of it
+		f, err := feed.New(watched)
 		if err != nil {
 			return nil, err
 		}

@@ -14,8 +14,11 @@ import (
 	"slices"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/market"
+	"github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/pkg/store"
 )
 
@@ -29,11 +32,13 @@ type Config struct {
 	// MaxRows and MaxBytes bound a range, and so a block and the memory of a stream (two ranges: one in flight, one being built).
 	MaxRows  int `koanf:"max_rows"`
 	MaxBytes int `koanf:"max_bytes"`
+	// ReadyWithin is how long a stored message may wait before the lander does not count as ready.
+	ReadyWithin time.Duration `koanf:"ready_within"`
 }
 
 // DefaultConfig suits one machine.
 func DefaultConfig() Config {
-	return Config{MinInterval: 100 * time.Millisecond, MaxRows: 500_000, MaxBytes: 64 << 20}
+	return Config{MinInterval: 100 * time.Millisecond, MaxRows: 500_000, MaxBytes: 64 << 20, ReadyWithin: time.Minute}
 }
 
 // Validate names the key that is wrong.
@@ -53,6 +58,9 @@ func (c Config) Validate() error {
 	if c.MaxBytes < 1<<20 {
 		return fmt.Errorf("lander.max_bytes: %d is less than 1 MiB", c.MaxBytes)
 	}
+	if c.ReadyWithin < time.Second {
+		return fmt.Errorf("lander.ready_within: %s is less than a second", c.ReadyWithin)
+	}
 	return nil
 }
 
@@ -61,7 +69,9 @@ type Deps struct {
 	Bus     *bus.Bus
 	Store   *store.Store
 	Logger  *slog.Logger
-	Metrics *Metrics // nil: not counted
+	Metrics *Metrics     // nil: not counted
+	Tracer  trace.Tracer // nil: nothing is traced
+	Health  *run.Health  // nil: nobody asks
 	// Mark begins the source of the lines that we write into the gap ledger, where the data is not live: sim- or rec-.
 	Mark string
 	// Holder says who we are, for people; TTL is how long a lander that is gone keeps its work; Dead, if any, recognises one that is certainly gone.

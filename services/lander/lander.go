@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/market"
+	"github.com/hashpivot/hashpivot/pkg/run"
 )
 
 // Lander lands streams, together with all other landers at the same NATS: they share the streams and shards out by a list in which each has a lease on its place.
@@ -21,6 +22,10 @@ type Lander struct {
 	mu    sync.Mutex
 	units map[market.Stream][]unit // as far as they are known
 	run   map[unit]*running        // ours
+	still map[string]string        // units that stand still, by name, and why
+	// listed says that we were in the list of landers at the last look.
+	listed bool
+	lag    lag
 }
 
 // progress is how far a unit has landed, and in which life of the stream.
@@ -61,7 +66,9 @@ func New(cfg Config, deps Deps) (*Lander, error) {
 	if deps.Metrics == nil {
 		deps.Metrics = NewMetrics(nil)
 	}
-	return &Lander{cfg: cfg, deps: deps, units: map[market.Stream][]unit{}, run: map[unit]*running{}}, nil
+	l := &Lander{cfg: cfg, deps: deps, units: map[market.Stream][]unit{}, run: map[unit]*running{}, still: map[string]string{}}
+	deps.Health.Add(run.Check{Name: "landing", Stand: l.Stand})
+	return l, nil
 }
 
 // Run lands until ctx ends. What is in flight then is either finished or found again by the next lander; nothing is lost either way. A stream that is refused at
@@ -76,6 +83,7 @@ func (l *Lander) Run(ctx context.Context) error {
 	defer cancel(nil)
 	var wg sync.WaitGroup
 	wg.Go(func() { l.renew(ctx, roster) })
+	wg.Go(func() { l.measure(ctx) })
 	l.share(ctx, roster, cancel)
 	l.stop()
 	wg.Wait()
@@ -110,10 +118,17 @@ func (l *Lander) renew(ctx context.Context, roster *bus.Roster) {
 func (l *Lander) share(ctx context.Context, roster *bus.Roster, cancel context.CancelCauseFunc) {
 	tick := time.NewTicker(roster.TTL() / 8)
 	defer tick.Stop()
+	pulse := l.deps.Health.Pulse("lander: sharing", hungAfter)
+	defer pulse.End()
 	var looked time.Time
 	first := true
 	for {
-		if roster.Valid() {
+		valid := roster.Valid()
+		l.mu.Lock()
+		l.listed = valid
+		l.mu.Unlock()
+		if valid {
+			pulse.Rest() // NATS is asked
 			if time.Since(looked) >= l.deps.watch() {
 				if err := l.look(ctx); err == nil {
 					looked = time.Now()
@@ -124,12 +139,14 @@ func (l *Lander) share(ctx context.Context, roster *bus.Roster, cancel context.C
 			members, err := roster.Members(ctx)
 			switch {
 			case err == nil && !looked.IsZero():
+				pulse.Beat() // what follows asks nobody
 				l.take(ctx, roster, members, first, cancel)
 				first = false
 			case err != nil && ctx.Err() == nil:
 				l.deps.Logger.Warn("the list of landers cannot be read", "err", err)
 			}
 		}
+		pulse.Beat()
 		select {
 		case <-ctx.Done():
 			return
@@ -210,9 +227,12 @@ func (l *Lander) start(ctx context.Context, u unit, roster *bus.Roster, first bo
 	w := &worker{
 		stream: u.stream, shard: u.shard, cfg: l.cfg, deps: l.deps, log: log, valid: roster.Valid, quit: r.quit, zombies: l.deps.zombies(), landed: &r.landed,
 	}
+	l.deps.Metrics.takes(u.stream)
+	w.pulse = l.deps.Health.Pulse("lander: "+w.name(), hungAfter)
 	go func() {
 		defer close(r.done)
 		defer cancel()
+		defer w.pulse.End()
 		err := w.run(uctx)
 		if err == nil || ctx.Err() != nil || uctx.Err() != nil {
 			return
@@ -223,6 +243,8 @@ func (l *Lander) start(ctx context.Context, u unit, roster *bus.Roster, first bo
 			return
 		}
 		l.deps.Metrics.refused(u.stream, true)
+		l.stands(w.name(), err)
+		w.pulse.Rest()
 		log.Error("the stream stands still; the others go on", "err", err, "again_in", refusedFor)
 		select {
 		case <-uctx.Done():
@@ -230,8 +252,23 @@ func (l *Lander) start(ctx context.Context, u unit, roster *bus.Roster, first bo
 		case <-time.After(refusedFor):
 		}
 		l.deps.Metrics.refused(u.stream, false)
+		l.stands(w.name(), nil)
 	}()
 }
+
+// stands notes that a unit stands still, and why, or that it does no more.
+func (l *Lander) stands(name string, why error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if why == nil {
+		delete(l.still, name)
+		return
+	}
+	l.still[name] = why.Error()
+}
+
+// hungAfter is for how long a loop may not turn, its waits for NATS and ClickHouse aside, before the process counts as hung.
+const hungAfter = time.Minute
 
 // refusedFor is how long a stream that was refused stands still before it is looked at again.
 const refusedFor = 30 * time.Second

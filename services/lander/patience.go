@@ -3,10 +3,13 @@ package lander
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 
+	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/store"
 )
 
@@ -30,7 +33,7 @@ func (w *worker) patiently(ctx context.Context, step string, do func() error) er
 		if time.Since(began) > 30*time.Second {
 			bo.Reset() // it worked for a while; fetch lives long
 		}
-		w.deps.Metrics.retry(w.stream, step)
+		w.deps.Metrics.retry(w.stream, step, cause(err))
 		if time.Since(warned) > 5*time.Second {
 			warned = time.Now()
 			hint := ""
@@ -52,4 +55,32 @@ func (w *worker) patiently(ctx context.Context, step string, do func() error) er
 		case <-time.After(bo.NextBackOff()):
 		}
 	}
+}
+
+// cause is a word for what hinders a step.
+func cause(err error) string {
+	switch {
+	case errors.Is(err, errUnsure):
+		return "place"
+	case store.IsOverload(err):
+		return "overload"
+	case store.IsFull(err):
+		return "full"
+	case store.IsSchema(err):
+		return "schema"
+	case store.IsRefused(err):
+		return "refused"
+	case bus.IsNATS(err):
+		return "nats"
+	}
+	if _, spoken := store.Code(err); spoken {
+		return "clickhouse"
+	}
+	if ne, ok := errors.AsType[net.Error](err); errors.Is(err, context.DeadlineExceeded) || ok && ne.Timeout() {
+		return "timeout"
+	}
+	if _, ok := errors.AsType[*net.OpError](err); ok || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) {
+		return "connection"
+	}
+	return "other"
 }

@@ -51,7 +51,11 @@ func (w *worker) replay(ctx context.Context, rec Record, other bool) error {
 	maps.DeleteFunc(done.places, func(p store.Place, _ string) bool { return !own[p.Seq] })
 	w.log.Info("landing the recorded range again", "first", rec.First, "last", rec.Last, "rows", s.batch.Rows(), "stood", len(done.places))
 	s.last = rec.Last
-	return w.insert(ctx, s, rec, done.places.Blocks())
+	ctx, sp := w.trace(ctx, s, rec, true)
+	defer sp.End()
+	err = w.insert(ctx, s, rec, done.places.Blocks())
+	mark(sp, err)
+	return err
 }
 
 // holes are the runs between first and last of which nothing had landed before its messages were gone.

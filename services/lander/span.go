@@ -21,9 +21,13 @@ type span struct {
 	lastTime time.Time
 	messages int
 	seqs     []uint64 // of the messages
-	dead     []*market.DeadLetter
-	holes    []hole
-	decoder  wire.Decoder
+	// firstTime is when the first message was stored, events are those of all; traced are the first messages that are sampled for a trace.
+	firstTime time.Time
+	events    int
+	traced    []bus.Msg
+	dead      []*market.DeadLetter
+	holes     []hole
+	decoder   wire.Decoder
 	// deadBytes is about what the letters take; unweighed is what of the messages came since size was told.
 	deadBytes, unweighed, size int
 	// settled, if any, tells what of the range need not be done again.
@@ -75,6 +79,7 @@ func (s *span) empty() bool { return s.messages == 0 }
 func (s *span) reset() {
 	s.batch.Reset()
 	s.last, s.lastTime, s.messages, s.dead, s.holes = 0, time.Time{}, 0, nil, nil
+	s.firstTime, s.events, s.traced = time.Time{}, 0, nil
 	s.deadBytes, s.unweighed, s.size, s.seqs = 0, 0, 0, s.seqs[:0]
 }
 
@@ -97,6 +102,12 @@ func (s *span) full(cfg Config) bool {
 // add decodes a message into the span. It is a pure function of the message: a replay gives the same rows and the same letters.
 func (s *span) add(m bus.Msg) {
 	s.last, s.lastTime = m.Seq, m.Time
+	if s.messages == 0 {
+		s.firstTime = m.Time
+	}
+	if m.Trace != "" && len(s.traced) <= maxLinks {
+		s.traced = append(s.traced, bus.Msg{Seq: m.Seq, Trace: m.Trace})
+	}
 	s.messages++
 	s.unweighed += len(m.Data)
 	s.seqs = append(s.seqs, m.Seq)
@@ -108,6 +119,7 @@ func (s *span) add(m bus.Msg) {
 		}
 		return
 	}
+	s.events += len(events)
 	for i, ev := range events {
 		if s.settled.landed(m.Seq, uint32(i)) || s.settled.dead(m.Seq, int32(i)) {
 			continue

@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/market"
+	"github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/pkg/store"
 )
 
@@ -35,6 +36,7 @@ type worker struct {
 	life    time.Time // when the stream was created
 	// filtered says that other messages than the unit's stand in the stream.
 	filtered bool
+	pulse    *run.Pulse
 	// pace is the least time between two inserts of a server that has too much to do, in ns; 0: it has not.
 	pace atomic.Int64
 }
@@ -89,6 +91,7 @@ func (w *worker) newSpan() *span {
 
 // session lands from a takeover on.
 func (w *worker) session(ctx context.Context) error {
+	w.pulse.Rest() // nobody knows how much there is to be looked at
 	next, err := w.takeOver(ctx)
 	if err != nil {
 		return err
@@ -121,12 +124,14 @@ func (w *worker) loop(ctx context.Context, free, ready chan *span) error {
 	idle := time.NewTimer(settleAfter)
 	defer idle.Stop()
 	for {
+		w.pulse.Beat()
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-w.quit:
 			return w.settle(ctx)
 		case s := <-ready:
+			w.pulse.Rest() // it takes as long as ClickHouse and NATS take
 			if err := w.land(ctx, s); err != nil {
 				return err
 			}
@@ -134,6 +139,7 @@ func (w *worker) loop(ctx context.Context, free, ready chan *span) error {
 			free <- s
 			idle.Reset(settleAfter)
 		case <-idle.C:
+			w.pulse.Rest()
 			if err := w.settle(ctx); err != nil {
 				return err
 			}
@@ -272,10 +278,16 @@ func (w *worker) at(first, last uint64) bus.Landing {
 func (w *worker) land(ctx context.Context, s *span) error {
 	// The range begins where the last one ended, so that holes from deleted messages belong to one range too.
 	rec := w.ledger.next(w.at(w.through+1, s.last), s.lastTime)
-	if err := w.patiently(ctx, "write the record", func() error { return w.ledger.move(ctx, rec) }); err != nil {
-		return err
+	ctx, sp := w.trace(ctx, s, rec, false)
+	defer sp.End()
+	err := w.step(ctx, "write the record", func(ctx context.Context) error {
+		return w.patiently(ctx, "write the record", func() error { return w.ledger.move(ctx, rec) })
+	})
+	if err == nil {
+		err = w.insert(ctx, s, rec, nil)
 	}
-	return w.insert(ctx, s, rec, nil)
+	mark(sp, err)
+	return err
 }
 
 // insert lands a range that is written down. It does not return before that is done, unless ctx ends or the unit is another's.
@@ -291,24 +303,32 @@ func (w *worker) insert(ctx context.Context, s *span, rec Record, rest map[strin
 		}
 	}
 	if s.batch.Rows() > 0 {
-		how := store.Insertion{Token: rec.Token(w.stream, w.shard), Rest: rest, Guard: w.guard}
-		doubt := false
-		if err := w.patiently(ctx, "insert", func() (err error) {
-			if doubt {
-				if how.Skip, err = w.stand(ctx, s, rec, rest); err != nil {
-					return err
-				}
-			}
-			err = w.deps.Store.InsertAs(ctx, s.batch, how)
-			w.slowDown(err)
-			doubt = doubt || err != nil && !errors.Is(err, errUnsure) && !store.IsOverload(err)
+		if err := w.step(ctx, "insert", func(ctx context.Context) error { return w.insertRows(ctx, s, rec, rest) }); err != nil {
 			return err
-		}); err != nil {
-			return fmt.Errorf("insert %s: %w", how.Token, err)
 		}
 	}
 	w.deps.Metrics.landed(w.stream, s, time.Since(start).Seconds())
 	w.reached(rec.Last)
+	return nil
+}
+
+// insertRows inserts the rows of a range, until they stand.
+func (w *worker) insertRows(ctx context.Context, s *span, rec Record, rest map[string]bool) error {
+	how := store.Insertion{Token: rec.Token(w.stream, w.shard), Rest: rest, Guard: w.guard}
+	doubt := false
+	if err := w.patiently(ctx, "insert", func() (err error) {
+		if doubt {
+			if how.Skip, err = w.stand(ctx, s, rec, rest); err != nil {
+				return err
+			}
+		}
+		err = w.deps.Store.InsertAs(ctx, s.batch, how)
+		w.slowDown(err)
+		doubt = doubt || err != nil && !errors.Is(err, errUnsure) && !store.IsOverload(err)
+		return err
+	}); err != nil {
+		return fmt.Errorf("insert %s: %w", how.Token, err)
+	}
 	return nil
 }
 

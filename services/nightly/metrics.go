@@ -23,13 +23,16 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		runs:     counter("runs_total", "Runs that ended: ok, failed (a notebook did) or differs.", "state"),
 		webhooks: counter("webhooks_total", "Notices to the webhook: told or failed.", "result"),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Namespace: "hashpivot", Subsystem: "nightly", Name: "notebook_seconds", Help: "Time of a try of a notebook.", Buckets: prometheus.ExponentialBuckets(0.5, 2, 12),
+			Namespace: "hashpivot", Subsystem: "nightly", Name: "notebook_duration_seconds", Help: "Time of a try of a notebook.", Buckets: prometheus.ExponentialBuckets(0.5, 2, 12),
 		}, []string{"notebook"}),
-		lastDate:     gauge("last_date_seconds", "Latest trade date that was run, as the Unix time of its UTC midnight."),
-		lastComplete: gauge("last_complete_date_seconds", "Latest trade date that was run complete and without a failure, as the Unix time of its UTC midnight."),
+		lastDate:     gauge("last_date_timestamp_seconds", "Latest trade date that was run, as the Unix time of its UTC midnight."),
+		lastComplete: gauge("last_complete_date_timestamp_seconds", "Latest trade date that was run complete and without a failure, as the Unix time of its UTC midnight."),
 		differing:    gauge("differing_figures", "Figures of the last run that differ from those stored for the same date and moment."),
 		unmet:        gauge("unmet_checks", "Checks that hinder the oldest trade date that waits; 0: none waits."),
-		lastCheck:    gauge("last_check_seconds", "When the dates that wait were last looked at, Unix time."),
+		lastCheck:    gauge("last_check_timestamp_seconds", "When the dates that wait were last looked at, Unix time."),
+	}
+	for _, s := range []string{StateOK, StateFailed, StateDiffers} { // from nought on, so that the first failure is a rise
+		m.runs.WithLabelValues(s)
 	}
 	if reg != nil {
 		reg.MustRegister(m.tries, m.runs, m.webhooks, m.seconds, m.lastDate, m.lastComplete, m.differing, m.unmet, m.lastCheck)

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hashpivot/hashpivot/pkg/run"
@@ -186,6 +188,8 @@ func (s *Service) perform(ctx context.Context, r *researchRun) (*Report, error) 
 	if err := os.MkdirAll(filepath.Join(s.root, r.Dir), 0o700); err != nil {
 		return nil, fmt.Errorf("make directory of the run: %w", err)
 	}
+	ctx, sp := s.span(ctx, "run notebooks", attribute.String("hashpivot.date", r.Date.String()), attribute.String("hashpivot.run", r.ID))
+	defer sp.End()
 	p := &progress{outcomes: map[string]*Outcome{}, tries: map[string]int{}, last: map[string]int{}}
 	if err := s.resume(ctx, r, p); err != nil {
 		return nil, err
@@ -203,7 +207,17 @@ func (s *Service) perform(ctx context.Context, r *researchRun) (*Report, error) 
 	if err := s.pdfs(ctx, r, rep.Notebooks); err != nil {
 		return nil, err
 	}
-	return rep, s.end(ctx, r, rep)
+	err := s.end(ctx, r, rep)
+	sp.SetAttributes(attribute.String("hashpivot.state", rep.State))
+	return rep, err
+}
+
+// span begins a span, if there is a tracer.
+func (s *Service) span(ctx context.Context, name string, of ...attribute.KeyValue) (context.Context, trace.Span) {
+	if s.deps.Tracer == nil {
+		return ctx, trace.SpanFromContext(context.Background())
+	}
+	return s.deps.Tracer.Start(ctx, name, trace.WithAttributes(of...))
 }
 
 // progress is how far a run is.
@@ -325,7 +339,12 @@ func (s *Service) one(ctx context.Context, r *researchRun, p *progress, notebook
 	if err := s.persist(ctx, func() error { return s.deps.Store.AddResearchRun(ctx, begun) }); err != nil {
 		return err
 	}
-	o, err := s.try(ctx, r, notebook, attempt)
+	tctx, sp := s.span(ctx, "run notebook", attribute.String("hashpivot.notebook", notebook), attribute.Int("hashpivot.attempt", attempt))
+	o, err := s.try(tctx, r, notebook, attempt)
+	if err == nil {
+		sp.SetAttributes(attribute.String("hashpivot.state", o.State), attribute.Int("hashpivot.figures", len(o.Figures)))
+	}
+	sp.End()
 	if err != nil {
 		// It was not its fault; best done within what the end of the service leaves.
 		row := s.row(r, notebook, attempt, StateStopped, begun.Started)

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/pkg/session"
@@ -42,6 +44,7 @@ type Deps struct {
 	Version    string
 	Logger     *slog.Logger
 	Metrics    *Metrics         // nil: not counted
+	Tracer     trace.Tracer     // nil: nothing is traced
 	Now        func() time.Time // nil: the clock
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -14,6 +15,7 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/feed"
 	"github.com/hashpivot/hashpivot/pkg/market"
+	"github.com/hashpivot/hashpivot/pkg/run"
 	"github.com/hashpivot/hashpivot/pkg/session"
 	"github.com/hashpivot/hashpivot/pkg/wire"
 	"github.com/hashpivot/hashpivot/schemas/reference"
@@ -36,6 +38,7 @@ type Deps struct {
 	Sink    feed.Sink
 	Logger  *slog.Logger
 	Metrics *Metrics         // nil: not counted
+	Health  *run.Health      // nil: nobody asks
 	Now     func() time.Time // nil: time.Now
 
 	actions []reference.Action // instead of the embedded corporate actions, for tests
@@ -67,8 +70,15 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 		deps.Metrics = NewMetrics(nil)
 	}
 	cfg.Bars.Check = cfg.checks()
-	s := &service{cfg: cfg, deps: deps, cal: cal, log: deps.Logger.With("component", "signals")}
-	s.engine = newEngine(cfg, cal, deps.Metrics, func(ctx context.Context, ev market.Event) error { return deps.Sink.Publish(ctx, ev) })
+	pulse := deps.Health.Pulse("signals: bars", hungAfter)
+	defer pulse.End()
+	s := &service{cfg: cfg, deps: deps, cal: cal, log: deps.Logger.With("component", "signals"), pulse: pulse}
+	deps.Health.Add(run.Check{Name: "signals", Stand: s.stand})
+	s.engine = newEngine(cfg, cal, deps.Metrics, func(ctx context.Context, ev market.Event) error {
+		pulse.Rest() // for as long as there is no room
+		defer pulse.Beat()
+		return deps.Sink.Publish(ctx, ev)
+	})
 	s.engine.load = s.load
 	g, gctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.run(gctx) })
@@ -94,6 +104,19 @@ type service struct {
 	cal    session.Calendar
 	log    *slog.Logger
 	engine *engine
+	pulse  *run.Pulse  // of the loop that makes bars
+	caught atomic.Bool // the streams were read up to where they were at the start
+}
+
+// hungAfter is for how long the loop that makes bars may not turn, its waits for NATS aside, before the process counts as hung.
+const hungAfter = 2 * time.Minute
+
+// stand tells whether bars are made of what comes.
+func (s *service) stand(context.Context) run.Standing {
+	if !s.caught.Load() {
+		return run.Standing{Why: "the open trade dates are read back from the streams"}
+	}
+	return run.Standing{OK: true, Why: "bars are made of each print that is stored"}
 }
 
 // batch is a message's events, or the news that a follower has come to the end of what was stored before it began.
@@ -126,6 +149,7 @@ func (s *service) run(ctx context.Context) error {
 				return err
 			}
 		}
+		s.caught.Store(true)
 		s.log.Info("bars are live", "trade_dates_from", s.engine.complete.String(), "dates_held", len(s.engine.books))
 		return s.live(gctx, bars, trades, signals, feeds)
 	})
@@ -275,6 +299,7 @@ func (s *service) open(ctx context.Context, stream market.Stream, since time.Tim
 // catchUp takes what was stored before the start.
 func (s *service) catchUp(ctx context.Context, in <-chan batch) error {
 	for {
+		s.pulse.Rest()
 		select {
 		case <-ctx.Done():
 			return nil
@@ -293,6 +318,7 @@ func (s *service) live(ctx context.Context, bars, trades, signals, feeds <-chan 
 	t := time.NewTicker(tick)
 	defer t.Stop()
 	for {
+		s.pulse.Beat()
 		var b batch
 		select {
 		case <-ctx.Done():
@@ -323,6 +349,7 @@ func (s *service) take(ctx context.Context, b batch, restoring bool) error {
 		if ours && !restoring {
 			continue
 		}
+		s.pulse.Beat()
 		err := s.patiently(ctx, "read a trade date again", func() error {
 			switch ev := ev.(type) {
 			case *market.Trade:
@@ -351,6 +378,8 @@ func orderOf(seq uint64, idx int) uint64 { return seq<<20 | uint64(idx) }
 
 // load reads a trade date of a symbol again: its prints, and what was told of it.
 func (s *service) load(ctx context.Context, b *symbolBook) (whole bool, _ error) {
+	s.pulse.Rest() // the streams are read
+	defer s.pulse.Beat()
 	since := s.opens(b.date)
 	aged, err := s.aged(ctx)
 	if err != nil {
@@ -420,6 +449,7 @@ func (s *service) patiently(ctx context.Context, step string, do func() error) e
 		if errors.Is(err, bus.ErrClosed) {
 			return err
 		}
+		s.pulse.Rest() // until NATS answers
 		if time.Since(warned) > 5*time.Second {
 			warned = time.Now()
 			s.log.Warn("will be tried again", "step", step, "err", err)

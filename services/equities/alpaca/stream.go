@@ -38,7 +38,7 @@ func (u *Upstream) Stream(ctx context.Context, fs *feed.Session, e *engine.Engin
 	if binary {
 		header.Set("Content-Type", "application/msgpack")
 	}
-	conn, err := feed.Dial(ctx, feed.WebsocketConfig{URL: u.cfg.StreamURL, Header: header, Compress: u.cfg.Compress})
+	conn, err := e.Feed().Dial(ctx, feed.WebsocketConfig{URL: u.cfg.StreamURL, Header: header, Compress: u.cfg.Compress})
 	if err != nil {
 		return err
 	}

@@ -42,7 +42,7 @@ type Engine struct {
 
 // New makes an engine; it starts nothing.
 func New(cfg Config, up Upstream, deps feed.Deps) (*Engine, error) {
-	f, err := feed.New(deps.Config(cfg.Source))
+	f, err := feed.New(deps.Watched(cfg.Source, ""))
 	if err != nil {
 		return nil, err
 	}
@@ -212,22 +212,29 @@ func (e *Engine) queue() {
 func (e *Engine) policy() feed.Policy {
 	p := feed.DefaultPolicy()
 	delay := e.up.History().Delay
+	p.Due = func(now time.Time) (time.Duration, string) { return e.due(now.Add(-delay)) }
 	p.Stale = func(now time.Time) time.Duration {
-		now = now.Add(-delay)
-		x := e.cal.At(now)
-		var limit time.Duration
-		switch x.Kind {
-		case session.Regular:
-			limit = e.cfg.Stale.Regular
-		case session.Pre, session.After:
-			limit = e.cfg.Stale.Extended
-		case session.Overnight:
-			limit = e.cfg.Stale.Overnight
-		}
-		if now.Sub(x.Open) <= limit {
-			return 0 // the silence was the closed market's
-		}
+		limit, _ := p.Due(now)
 		return limit
 	}
 	return p
+}
+
+// due is for how long silence is in order; 0 for ever, with a reason where that is the calendar's.
+func (e *Engine) due(now time.Time) (limit time.Duration, why string) {
+	x := e.cal.At(now)
+	switch x.Kind {
+	case session.Closed:
+		return 0, "the market is closed until " + x.Close.UTC().Format(time.RFC3339)
+	case session.Regular:
+		limit = e.cfg.Stale.Regular
+	case session.Pre, session.After:
+		limit = e.cfg.Stale.Extended
+	case session.Overnight:
+		limit = e.cfg.Stale.Overnight
+	}
+	if limit > 0 && now.Sub(x.Open) <= limit {
+		return 0, fmt.Sprintf("the session opened at %s; silence is in order for %s", x.Open.UTC().Format(time.RFC3339), limit) // it was the closed market's
+	}
+	return limit, ""
 }

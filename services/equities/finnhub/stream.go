@@ -64,7 +64,7 @@ func (u *Upstream) Stream(ctx context.Context, fs *feed.Session, e *engine.Engin
 		return feed.Refused(errors.New("the URL of the stream does not parse")) // never with the URL: it has the key
 	}
 	target.RawQuery = url.Values{"token": {u.cfg.Key.Reveal()}}.Encode()
-	conn, err := feed.Dial(ctx, feed.WebsocketConfig{URL: target.String()})
+	conn, err := e.Feed().Dial(ctx, feed.WebsocketConfig{URL: target.String()})
 	if err != nil {
 		return err
 	}

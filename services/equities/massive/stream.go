@@ -94,7 +94,7 @@ type held struct {
 
 // Stream implements engine.Upstream.
 func (u *Upstream) Stream(ctx context.Context, fs *feed.Session, e *engine.Engine) error {
-	conn, err := feed.Dial(ctx, feed.WebsocketConfig{URL: u.cfg.StreamURL})
+	conn, err := e.Feed().Dial(ctx, feed.WebsocketConfig{URL: u.cfg.StreamURL})
 	if err != nil {
 		return err
 	}
