@@ -27,11 +27,11 @@ $(ENGINE):
 	sh pkg/chembed/fetch-libchdb.sh .cache/libchdb
 
 test: build browser web-check python-test research-test ## everything: all modules, race detector, real nats-server and engine, the built binary, the page in Chromium, all clients
-	go test -race -parallel 8 -timeout 8m $(TESTFLAGS) work
+	go test -race -parallel 8 -timeout 8m -skip '^TestSecure$$' $(TESTFLAGS) work # it has a command of its own
 	cd deploy/check && GOWORK=off go test -timeout 5m $(TESTFLAGS) ./...
 
 e2e-secure: build ## every service a process with a user of its own, over TLS, on three nats-servers; every user tries everything that it must not do
-	cd e2e && E2E_SECURE=1 go test -count=1 -v -run '^TestSecure$$' -timeout 8m .
+	cd e2e && go test -count=1 -v -run '^TestSecure$$' -timeout 8m .
 
 check: build $(TOOLS)/buf $(TOOLS)/golangci-lint ## what to run before each commit: format, vet, lint, contract, quick tests
 	@test -z "$$(gofmt -l *.go pkg services schemas/reference schemas/clickhouse deploy e2e bench | tee /dev/stderr)" || { echo 'run gofmt -w on the files above'; exit 1; }

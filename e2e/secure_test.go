@@ -250,7 +250,7 @@ func (g *guarded) sql(user, statement string) (string, error) {
 // TestSecure plays the recordings through services that are each a process with a user of its own, over TLS, against three nats-servers. Then every user tries
 // everything that it must not do, and what must not work together does not. make e2e-secure runs it.
 func TestSecure(t *testing.T) {
-	if testing.Short() || os.Getenv("E2E_SECURE") == "" {
+	if testing.Short() {
 		t.Skip("a dozen processes for most of a minute: make e2e-secure")
 	}
 	data := recordings(t)
