@@ -80,10 +80,10 @@ type RollReport struct {
 		QueryableMaxS float64 `json:"queryable_max_s"`
 		LiveMaxS      float64 `json:"live_max_s"`
 	} `json:"quiet"`
-	// Queryable is from the receive stamp until a row was seen in ClickHouse, by a look every quarter of a second; Live until a client had it.
+	// Of what was received from the first SIGTERM on: Queryable is from the receive stamp until a row was seen in ClickHouse, by a look every quarter of a second; Live until a client had it.
 	Queryable delays `json:"recv_to_queryable"`
 	Live      delays `json:"recv_to_client"`
-	// Event is from the venue's own time until a row was seen, of prints and quotes: it has what a restarted feed fetched from history.
+	// Event is from the venue's own time until a row was seen, of prints and quotes: it has what a restarted feed fetched from history, and what venues print late.
 	Event delays `json:"event_to_queryable"`
 
 	Audit struct {
@@ -323,8 +323,7 @@ func (r *roll) start(ctx context.Context) error {
 			return err
 		}
 	}
-	// The first look at an upstream reads years of history; the restarts begin when that has landed.
-	return r.poll(ctx, "the feeds to be connected and all to have landed", startWithin, func(ctx context.Context) error {
+	err = r.poll(ctx, "the feeds to be connected and all to have landed", startWithin, func(ctx context.Context) error {
 		out, err := r.sql(ctx, "SELECT countIf(state = 'connected'), count() FROM (SELECT source, argMax(state, (event_time, stream_seq, idx)) AS state FROM feed_events GROUP BY source)")
 		if err != nil {
 			return err
@@ -338,6 +337,31 @@ func (r *roll) start(ctx context.Context) error {
 		}
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return r.caughtUp(ctx)
+}
+
+// caughtUp waits until what is stored lands at once, some times in a row: the first look at an upstream reads years of history.
+func (r *roll) caughtUp(ctx context.Context) error {
+	end := time.Now().Add(startWithin)
+	for quick := 0; quick < 5; {
+		began := time.Now()
+		if err := r.landedAll(ctx); err != nil {
+			return err
+		}
+		if quick++; time.Since(began) > 2*time.Second {
+			quick = 0
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("what is stored takes %s to land on this machine, without any restart", time.Since(began).Round(time.Millisecond))
+		}
+		if err := pause(ctx, time.Second); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // rollStreamBytes bounds each stream.

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -71,8 +72,12 @@ func (r *roll) delays(w *watchers) {
 		return worst.Seconds()
 	}
 	if len(r.rep.Restarts) > 0 {
+		first := r.rep.Restarts[0].at
 		q := &r.rep.Quiet
-		q.QueryableMaxS, q.LiveMaxS = within(w.queryable, w.began, r.rep.Restarts[0].at), within(w.live, w.began, r.rep.Restarts[0].at)
+		q.QueryableMaxS, q.LiveMaxS = within(w.queryable, w.began, first), within(w.live, w.began, first)
+		// What came before is the machine's own, and is not judged.
+		before := func(s seenAt) bool { return s.recv.Before(first) }
+		w.queryable, w.live, w.event = slices.DeleteFunc(w.queryable, before), slices.DeleteFunc(w.live, before), slices.DeleteFunc(w.event, before)
 	}
 	for i := range r.rep.Restarts {
 		x := &r.rep.Restarts[i]

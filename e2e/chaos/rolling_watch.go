@@ -171,7 +171,11 @@ func (w *watchers) look(ctx context.Context, base map[market.Stream]uint64, know
 		}
 		for _, t := range store.Tables(st) {
 			of[t] = st
-			parts = append(parts, fmt.Sprintf("SELECT '%s', stream_seq, idx, toUnixTimestamp64Nano(recv_time), toUnixTimestamp64Nano(event_time), backfill, source FROM %s WHERE stream_seq > %d", t, t, base[st]))
+			event := "toUnixTimestamp64Nano(event_time)"
+			if st == market.Trades { // a print's fate has the print's own time
+				event = "if(action = 'trade', " + event + ", 0)"
+			}
+			parts = append(parts, fmt.Sprintf("SELECT '%s', stream_seq, idx, toUnixTimestamp64Nano(recv_time), %s, backfill, source FROM %s WHERE stream_seq > %d", t, event, t, base[st]))
 		}
 	}
 	err := w.r.rows(ctx, strings.Join(parts, " UNION ALL ")+" FORMAT TSV", database, func(line string) error {

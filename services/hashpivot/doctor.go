@@ -135,7 +135,8 @@ func (s *surgery) checks(a *app, invalid error) []doctor.Check {
 func (s *surgery) configuration(invalid error) doctor.Check {
 	return doctor.Simple("configuration", func(context.Context) doctor.Finding {
 		err := invalid
-		if err == nil {
+		// Where up has the simulators it marks the sources itself.
+		if err == nil && (s.cfg.Mode == modeLive || s.in != nil || s.cfg.NATS.URL != "") {
 			err = s.cfg.marks(s.services...)
 		}
 		if err != nil {

@@ -75,6 +75,16 @@ func TestDoctorCommand(t *testing.T) {
 		t.Error("the doctor has made the data directory")
 	}
 
+	left := t.TempDir()
+	if err := (instance{PID: 1 << 30, Mode: modeSim}).write(left); err != nil {
+		t.Fatal(err)
+	}
+	by = findings(t, 0, nil, "--data-dir", left, "--free-ports")
+	wants(by, "configuration", doctor.OK, "mode sim")
+	wants(by, "upstreams", doctor.Skip, "simulators")
+	by = findings(t, 1, nil, "--set", "mode=sim", "--service", "equities", "--set", "nats.url=nats://127.0.0.1:1", "--no-upstreams", "--set", "equities.alpaca.key=k", "--set", "equities.alpaca.secret=s")
+	wants(by, "configuration", doctor.Fail, "equities.alpaca.source")
+
 	// A configuration that is wrong hides nothing that can be looked at with it; one that cannot be read leaves nothing to look at.
 	by = findings(t, 1, nil, "--data-dir", dir, "--free-ports", "--no-upstreams", "--set", "lander.max_rows=0")
 	wants(by, "configuration", doctor.Fail, "lander.max_rows")

@@ -39,6 +39,7 @@ const (
 	figureClients       = "hashpivot_gateway_clients"
 	figureSubscriptions = "hashpivot_gateway_subscriptions"
 	figureDispatched    = "hashpivot_gateway_dispatched_total"
+	figureDeliveries    = "hashpivot_gateway_deliveries_total"
 	figureSentBytes     = "hashpivot_gateway_sent_bytes_total"
 	figureSkipped       = "hashpivot_gateway_skipped_total"
 	figureUnits         = "hashpivot_lander_units"
@@ -49,7 +50,7 @@ const (
 )
 
 var presenceFigures = []string{
-	figureClients, figureSubscriptions, figureDispatched, figureSentBytes, figureSkipped, figureUnits, figureRows, figureRefused, figureLastEvent, figureMemory,
+	figureClients, figureSubscriptions, figureDispatched, figureDeliveries, figureSentBytes, figureSkipped, figureUnits, figureRows, figureRefused, figureLastEvent, figureMemory,
 }
 
 // present answers on the health subject until stop is called.

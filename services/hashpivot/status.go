@@ -127,12 +127,15 @@ type gatewayStatus struct {
 	Gateways      int    `json:"gateways"`
 	Clients       uint64 `json:"clients"`
 	Subscriptions uint64 `json:"subscriptions"`
-	// Dispatched messages, once for all clients that share a selection; SentBytes to all; Skipped are what slow clients were told they missed.
+	// Dispatched messages, once for all clients that share a selection; Deliveries, once a client, of gateways that count them; SentBytes to all; Skipped are what slow
+	// clients were told they missed.
 	Dispatched uint64 `json:"dispatched"`
+	Deliveries uint64 `json:"deliveries,omitempty"`
 	SentBytes  uint64 `json:"sent_bytes"`
 	Skipped    uint64 `json:"skipped"`
 	// By the second since the status before; absent in the first.
 	DispatchedPerSecond *float64 `json:"dispatched_per_second,omitempty"`
+	DeliveriesPerSecond *float64 `json:"deliveries_per_second,omitempty"`
 	BytesPerSecond      *float64 `json:"bytes_per_second,omitempty"`
 }
 

@@ -291,6 +291,7 @@ func (l *look) join() {
 		g.Clients += uint64(p.sum(figureClients))
 		g.Subscriptions += uint64(p.sum(figureSubscriptions))
 		g.Dispatched += uint64(p.sum(figureDispatched))
+		g.Deliveries += uint64(p.sum(figureDeliveries))
 		g.SentBytes += uint64(p.sum(figureSentBytes))
 		g.Skipped += uint64(p.sum(figureSkipped))
 	}
@@ -311,7 +312,7 @@ func (l *look) rates() map[string]float64 {
 		return now[key] - was
 	}
 	rows := map[market.Stream]float64{}
-	var dispatched, bytes float64
+	var dispatched, deliveries, bytes float64
 	for _, p := range l.presences {
 		for _, f := range p.Figures {
 			switch f.Name {
@@ -319,6 +320,8 @@ func (l *look) rates() map[string]float64 {
 				rows[market.Stream(f.Labels["stream"])] += rise(p, f)
 			case figureDispatched:
 				dispatched += rise(p, f)
+			case figureDeliveries:
+				deliveries += rise(p, f)
 			case figureSentBytes:
 				bytes += rise(p, f)
 			}
@@ -338,7 +341,7 @@ func (l *look) rates() map[string]float64 {
 		l.rep.RowsPerSecond = per(total)
 	}
 	if l.rep.Gateways.Gateways > 0 {
-		l.rep.Gateways.DispatchedPerSecond, l.rep.Gateways.BytesPerSecond = per(dispatched), per(bytes)
+		l.rep.Gateways.DispatchedPerSecond, l.rep.Gateways.DeliveriesPerSecond, l.rep.Gateways.BytesPerSecond = per(dispatched), per(deliveries), per(bytes)
 	}
 	return now
 }

@@ -35,8 +35,6 @@ func (l *lines) add(format string, args ...any) {
 	l.out = append(l.out, fmt.Sprintf(format, args...))
 }
 
-func (l *lines) title(text string) { l.add("%s", l.p.bold(text)) }
-
 // ago is how long something is ago, in one or two letters' precision.
 func (l *lines) ago(t time.Time) string {
 	if t.IsZero() {
@@ -289,9 +287,15 @@ func (l *lines) running(rep statusReport) {
 		if g.Skipped > 0 {
 			skipped = l.p.odd(skipped)
 		}
-		text := fmt.Sprintf("gateways: %d with %s clients, %s subscriptions, %s dispatched, %s sent", g.Gateways, count(g.Clients), count(g.Subscriptions), count(g.Dispatched), size(g.SentBytes))
+		text := fmt.Sprintf("gateways: %d with %s clients, %s subscriptions, %s dispatched", g.Gateways, count(g.Clients), count(g.Subscriptions), count(g.Dispatched))
+		per := g.DispatchedPerSecond
+		if g.Deliveries > 0 {
+			text += fmt.Sprintf(", %s delivered", count(g.Deliveries))
+			per = g.DeliveriesPerSecond
+		}
+		text += fmt.Sprintf(", %s sent", size(g.SentBytes))
 		if g.BytesPerSecond != nil {
-			text += fmt.Sprintf(" (%s, %s/s)", rate(g.DispatchedPerSecond, "messages"), size(uint64(*g.BytesPerSecond)))
+			text += fmt.Sprintf(" (%s, %s/s)", rate(per, "messages"), size(uint64(*g.BytesPerSecond)))
 		}
 		l.add("%s, %s", text, skipped)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -30,19 +31,27 @@ func TestStatus(t *testing.T) {
 		"HASHPIVOT_ADMIN__ADDR=127.0.0.1:0", "HASHPIVOT_GATEWAY__ADDR=127.0.0.1:0",
 	}
 	const cut = "nats.shards.QUOTES=2"
-	alone := func(service string) (stop func()) {
+	file := filepath.Join(t.TempDir(), "hashpivot.yaml")
+	configure := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	configure("gateway: {limits: {connections: 1000}}\n")
+	alone := func(service string) (log *record, stop func()) {
 		ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 		ended := make(chan int, 1)
-		var log bytes.Buffer
-		go func() { ended <- execute(ctx, []string{service, "--set", cut}, env, io.Discard, &log) }()
+		log = &record{}
+		go func() { ended <- execute(ctx, []string{"--config", file, service, "--set", cut}, env, io.Discard, log) }()
 		stop = sync.OnceFunc(func() {
 			cancel()
 			if code := <-ended; code != 0 {
-				t.Errorf("%s: code %d\n%s", service, code, log.String())
+				t.Errorf("%s: code %d\n%s", service, code, log)
 			}
 		})
 		t.Cleanup(stop)
-		return stop
+		return log, stop
 	}
 	status := func(code int) (rep statusReport) {
 		t.Helper()
@@ -68,8 +77,8 @@ func TestStatus(t *testing.T) {
 			}
 		}
 	}
-	stopLander := alone("lander")
-	alone("gateway")
+	_, stopLander := alone("lander")
+	gate, _ := alone("gateway")
 
 	at := time.Now().UTC()
 	meta := market.Meta{Source: "sim-alpaca", EventTime: at, RecvTime: at}
@@ -134,6 +143,13 @@ func TestStatus(t *testing.T) {
 		}
 	}
 
+	// The gateway takes over what its file says now, and names what it cannot.
+	configure("gateway: {limits: {connections: 900}, queue: 100000}\nlander: {max_rows: 7}\n")
+	until("the change to be taken over", func(statusReport) bool {
+		said := gate.String()
+		return strings.Contains(said, `"applied":"gateway.limits.connections"`) && strings.Contains(said, `"keys":"gateway.queue"`)
+	})
+
 	screenOnTerminal(t, env)
 
 	// Without ClickHouse the rest is still told.
@@ -146,6 +162,24 @@ func TestStatus(t *testing.T) {
 	if text := strings.Join(statusLines(rep, paint{}), "\n"); !strings.Contains(text, "ClickHouse IS NOT REACHED") || !strings.Contains(text, "NOT READY clickhouse") {
 		t.Errorf("without ClickHouse:\n%s", text)
 	}
+}
+
+// record keeps what was written.
+type record struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (r *record) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.buf.Write(p)
+}
+
+func (r *record) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.buf.String()
 }
 
 // screenOnTerminal holds that on a terminal the screen is drawn again and again, in its second buffer, and that what stood there comes back.
