@@ -25,8 +25,8 @@ import (
 // What the embedded ClickHouse costs in front of its engine: each query and insert through each protocol, as a ratio to the engine called directly on the
 // same data in the same run.
 const (
-	chWideRows    = 1_000_000
-	chWideColumns = 20
+	chWideRows     = 1_000_000
+	chWideColumns  = 20
 	chRounds       = 3
 	chSmallRuns    = 1000
 	chRuns         = 5
@@ -168,7 +168,9 @@ func chRound(ctx context.Context, cfg chembed.Config, round int, blocks [][]byte
 		run  func(sql string) error
 	}{
 		// The bytes of an answer are read and dropped: what the server costs, without a client's decoding.
-		{"http", func(sql string) error { return chPost(ctx, web, srv.HTTPAddr(), url.Values{"query": {sql}, "default_format": {"Native"}}, nil) }},
+		{"http", func(sql string) error {
+			return chPost(ctx, web, srv.HTTPAddr(), url.Values{"query": {sql}, "default_format": {"Native"}}, nil)
+		}},
 		// Clients that decode what they read: columns, rows.
 		{"ch_go", func(sql string) error { return chColumns(ctx, columns, sql) }},
 		{"clickhouse_go", func(sql string) error { return chScan(ctx, conn, sql) }},

@@ -3,6 +3,10 @@
 package deploy_test
 
 import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -419,6 +423,29 @@ func TestExampleNamesEveryVariable(t *testing.T) {
 	store, err2 := strconv.Atoi(strings.TrimSuffix(got["NATS_MAX_FILE_STORE"], "GB"))
 	if err != nil || err2 != nil || 11*max >= store<<30 {
 		t.Errorf("11 streams of %s bytes do not fit %s", got["STREAM_MAX_BYTES"], got["NATS_MAX_FILE_STORE"])
+	}
+}
+
+// No ClickHouse server is at hand to read its configuration; that it is XML is what can be held.
+func TestClickHouseConfigurationIsXML(t *testing.T) {
+	seen := 0
+	err := filepath.WalkDir("clickhouse", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		seen++
+		dec := xml.NewDecoder(strings.NewReader(read(t, filepath.Join("deploy", path))))
+		for {
+			if _, err := dec.Token(); errors.Is(err, io.EOF) {
+				return nil
+			} else if err != nil {
+				t.Errorf("%s: %v", path, err)
+				return nil
+			}
+		}
+	})
+	if err != nil || seen < 5 {
+		t.Errorf("%d files, %v", seen, err)
 	}
 }
 
