@@ -84,7 +84,7 @@ func (c Config) explain(err error) error {
 	case errors.Is(err, nats.ErrSecureConnRequired):
 		return fmt.Errorf("%w: the server wants TLS: write tls:// in nats.url, and nats.ca_file where its authority is not the system's", err)
 	}
-	if x := certs.Explain(err, "nats"); x != err {
+	if x, ok := errors.AsType[*certs.Error](certs.Explain(err, "nats")); ok {
 		return x
 	}
 	if errors.Is(err, nats.ErrTLS) && strings.Contains(err.Error(), "after TLS handshake") { // its alert did not arrive before its end

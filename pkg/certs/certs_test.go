@@ -150,7 +150,7 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		}
 	}
 	plain := errors.New("no route to host")
-	if err := Explain(plain, "nats"); err != plain {
+	if err := Explain(plain, "nats"); !errors.Is(err, plain) || err.Error() != plain.Error() {
 		t.Errorf("another error became %v", err)
 	}
 	if Explain(nil, "nats") != nil {

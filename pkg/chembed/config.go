@@ -204,7 +204,7 @@ const engineConfig = `<clickhouse>
 // writeEngineConfig leaves it in the data directory and returns where.
 func writeEngineConfig(dir string) (string, error) {
 	file := filepath.Join(dir, "engine.xml")
-	if err := os.WriteFile(file, []byte(engineConfig), 0o640); err != nil {
+	if err := os.WriteFile(file, []byte(engineConfig), 0o600); err != nil {
 		return "", fmt.Errorf("%w: write the engine's configuration: %w", ErrDataDirUnusable, err)
 	}
 	return file, nil

@@ -30,7 +30,7 @@ func (s *Server) reportCrash(p *process, started time.Time) (string, error) {
 		b.WriteByte('\n')
 	}
 	name := filepath.Join(dir, now.Format("20060102T150405.000000000Z")+".txt")
-	if err := os.WriteFile(name, []byte(b.String()), 0o640); err != nil {
+	if err := os.WriteFile(name, []byte(b.String()), 0o600); err != nil {
 		return "", err
 	}
 	old, err := filepath.Glob(filepath.Join(dir, "*.txt"))

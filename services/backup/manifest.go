@@ -128,21 +128,23 @@ func Check(ctx context.Context, dir string) (Manifest, error) {
 // list reads all files but the manifest, in order of their paths.
 func list(ctx context.Context, dir string) ([]File, error) {
 	var out []File
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	// A root does not let a link that is put there meanwhile lead out of it.
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }()
+	err = fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return errors.Join(err, ctx.Err())
 		}
-		rel, err := filepath.Rel(dir, path)
-		if err != nil {
-			return err
-		}
-		if rel == manifestFile {
+		if path == manifestFile {
 			return nil
 		}
 		if !d.Type().IsRegular() {
-			return fmt.Errorf("%s is no file", rel)
+			return fmt.Errorf("%s is no file", path)
 		}
-		f, err := os.Open(path)
+		f, err := root.Open(path)
 		if err != nil {
 			return err
 		}
@@ -152,7 +154,7 @@ func list(ctx context.Context, dir string) ([]File, error) {
 		if err != nil {
 			return err
 		}
-		out = append(out, File{Path: filepath.ToSlash(rel), Size: n, SHA256: hex.EncodeToString(h.Sum(nil))})
+		out = append(out, File{Path: path, Size: n, SHA256: hex.EncodeToString(h.Sum(nil))})
 		return nil
 	})
 	slices.SortFunc(out, func(a, b File) int { return strings.Compare(a.Path, b.Path) })

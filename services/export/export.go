@@ -64,10 +64,10 @@ func Run(ctx context.Context, st *store.Store, opt Options, told func(File) erro
 		return Result{}, err
 	}
 	e.dir = filepath.Join(opt.Dir, e.name)
-	if err := os.MkdirAll(e.dir, 0o755); err != nil {
+	if err := os.MkdirAll(e.dir, 0o755); err != nil { //nolint:gosec // exports are for others to read; the umask says for whom
 		return Result{}, run.Usage(fmt.Errorf("--out: %w", err))
 	}
-	lock, err := os.OpenFile(filepath.Join(e.dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o644)
+	lock, err := os.OpenFile(filepath.Join(e.dir, ".lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return Result{}, run.Usage(fmt.Errorf("--out: %w", err))
 	}
@@ -425,7 +425,7 @@ func (e *export) vanished(parts []part) int {
 // write reads a part and puts its file in place: under another name until it is on the disk.
 func (e *export) write(ctx context.Context, p part) (note Note, err error) {
 	path := filepath.Join(e.dir, filepath.FromSlash(p.path))
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // as above
 		return Note{}, err
 	}
 	tmp := path + tmpSuffix

@@ -93,12 +93,16 @@ func (e *export) load() error {
 
 // clean removes what an earlier run did not end.
 func (e *export) clean() error {
-	err := filepath.WalkDir(e.dir, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() && strings.HasSuffix(path, tmpSuffix) {
-			return os.Remove(path)
-		}
-		return err
-	})
+	root, err := os.OpenRoot(e.dir)
+	if err == nil {
+		defer func() { _ = root.Close() }()
+		err = fs.WalkDir(root.FS(), ".", func(path string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() && strings.HasSuffix(path, tmpSuffix) {
+				return root.Remove(path)
+			}
+			return err
+		})
+	}
 	if err != nil {
 		return fmt.Errorf("remove what an earlier run left: %w", err)
 	}

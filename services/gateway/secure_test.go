@@ -146,7 +146,7 @@ func peerSerial(t *testing.T, addr string, trust *tls.Config) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	return conn.ConnectionState().PeerCertificates[0].SerialNumber.String()
 }
 

@@ -171,7 +171,7 @@ func (p *poller) session(ctx context.Context, fs *feed.Session) error {
 			continue // a recording waits for nobody
 		}
 		// A twentieth of jitter: many of us must not ask at the same second.
-		wait += rand.N(wait/20 + 1)
+		wait += rand.N(wait/20 + 1) //nolint:gosec // no secret hangs on it
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)

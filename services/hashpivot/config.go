@@ -87,7 +87,7 @@ func (c natsConfig) validate() error {
 			return fmt.Errorf("nats.users.%s: unknown key %s", name, key)
 		}
 	}
-	return c.Config.Validate()
+	return c.Validate()
 }
 
 // clickhouseConfig is an external server where its Addr is set, else the embedded engine. Its Database is hashpivot, hashpivot_sim or

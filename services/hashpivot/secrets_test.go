@@ -77,8 +77,7 @@ func TestSecretsStaySecret(t *testing.T) {
 	}
 	// Secrets have shapes of their own here and there, or exclude each other, so a configuration of all of them need not be valid: it is read, and printed, as it is.
 	for name, env := range map[string][]string{"environment": all, "files": files} {
-		var cfg config
-		cfg = defaultConfig()
+		cfg := defaultConfig()
 		if err := run.Load(&cfg, run.Source{Environ: env}); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
