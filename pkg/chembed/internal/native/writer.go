@@ -40,6 +40,9 @@ func NewWriter(w io.Writer) *Writer {
 
 // Write takes p in.
 func (w *Writer) Write(p []byte) (int, error) {
+	if w.err != nil {
+		return 0, w.err
+	}
 	if len(w.buf)+len(p) > writeBuffer {
 		if len(p) >= writeBuffer {
 			w.lent = append(w.lent, lentPiece{len(w.buf), p})
@@ -50,24 +53,27 @@ func (w *Writer) Write(p []byte) (int, error) {
 		}
 	}
 	w.buf = append(w.buf, p...)
-	return len(p), w.err
+	return len(p), nil
 }
 
 // Lend takes p in without copying it: it must stay as it is until the next Flush.
 func (w *Writer) Lend(p []byte) error {
+	if w.err != nil {
+		return w.err
+	}
 	if len(p) >= lendMin && w.vector {
 		w.lent = append(w.lent, lentPiece{len(w.buf), p})
-		return w.err
+		return nil
 	}
 	_, err := w.Write(p)
 	return err
 }
 
-// Lends says whether there is something lent that has not been flushed.
-func (w *Writer) Lends() bool { return len(w.lent) > 0 }
-
-// Buffered is how many gathered bytes have not been flushed.
-func (w *Writer) Buffered() int { return len(w.buf) }
+// Abandon lets go of everything that has not been flushed, and of everything to come: what was lent goes away, and half of a packet is of no use.
+func (w *Writer) Abandon(err error) {
+	clear(w.lent)
+	w.buf, w.lent, w.err = w.buf[:0], w.lent[:0], err
+}
 
 // Flush hands everything to the connection.
 func (w *Writer) Flush() error {

@@ -261,6 +261,7 @@ func (c *conn) blockLocked(packet uint64, block []byte) (native.Block, error) {
 	}
 	b, err := c.walkOut.Walk(&src, sink, native.OutOptions(c.rev))
 	if err != nil {
+		c.w.Abandon(err)
 		return b, err
 	}
 	if c.compression {
