@@ -190,7 +190,7 @@ func TestSimulatedSystem(t *testing.T) {
 				t.Errorf("%+v: everything runs", f)
 			}
 		}
-		for _, check := range []string{"configuration", "nats", "nats sync", "streams", "schema", "clickhouse grants", "deployment", "data directory", "upstream sim-alpaca", "upstream sim-bitcoind"} {
+		for _, check := range []string{"configuration", "nats", "nats sync", "streams", "schema", "clickhouse grants", "deployment", "upstream sim-alpaca", "upstream sim-bitcoind"} {
 			if state[check] != "ok" {
 				t.Errorf("%s is %s", check, state[check])
 			}

@@ -6,12 +6,16 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -140,6 +144,61 @@ func TestClock(t *testing.T) {
 	f(3*time.Second, time.Millisecond, Warn)
 	f(time.Second, time.Millisecond, OK)
 	f(3*time.Second, 2*time.Second, OK) // nobody knows
+}
+
+// TestAnHourOff: a real server whose times, in what it answers, are an hour off on the way.
+func TestAnHourOff(t *testing.T) {
+	srv, _ := bustest.Start(t)
+	n := natsOf(t, "nats://"+hourOff(t, strings.TrimPrefix(srv.URL(), "nats://")), nil)
+	want(t, n.Reached(), OK)
+	want(t, n.Clock(time.Minute), Fail, "NATS's clock is", "NTP")
+}
+
+// hourOff is a way to a NATS server that sets the hour in times of its answers, which keep their length.
+func hourOff(t *testing.T, to string) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hour := regexp.MustCompile(`"(time|ts)":"\d{4}-\d\d-\d\dT\d\d`)
+	var ways sync.WaitGroup
+	ways.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", to)
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			ways.Go(func() { _, _ = io.Copy(out, in); _ = out.Close() })
+			ways.Go(func() {
+				defer func() { _ = in.Close() }()
+				buf := make([]byte, 1<<20) // more than an answer: none is cut in two here
+				for {
+					n, err := out.Read(buf)
+					said := hour.ReplaceAllFunc(buf[:n], func(b []byte) []byte {
+						at, perr := strconv.Atoi(string(b[len(b)-2:]))
+						if perr != nil {
+							return b
+						}
+						return fmt.Appendf(b[:len(b)-2:len(b)-2], "%02d", (at+1)%24)
+					})
+					if _, werr := in.Write(said); err != nil || werr != nil {
+						return
+					}
+				}
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		ways.Wait()
+	})
+	return l.Addr().String()
 }
 
 // TestNATS goes through what can be wrong with a NATS, on real servers.
