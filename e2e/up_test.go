@@ -172,6 +172,11 @@ func TestSimulatedSystem(t *testing.T) {
 		if code, out, errs := run(t, 10*time.Second, "health", "http://"+in.Admin+"/readyz"); code != 0 || !strings.Contains(out, `"clickhouse":"ok"`) {
 			t.Errorf("health: %d %s %s", code, out, errs)
 		}
+		// Ready means that data moves, by each source.
+		if code, out, errs := run(t, 10*time.Second, "health", "http://"+in.Admin+"/readyz?verbose"); code != 0 || !strings.Contains(out, `"name":"feed sim-alpaca","status":"ok"`) ||
+			!strings.Contains(out, "a sign of life") || !strings.Contains(out, `"name":"landing","status":"ok"`) {
+			t.Errorf("health: %d %s %s", code, out, errs)
+		}
 	})
 
 	t.Run("doctor", func(t *testing.T) {
