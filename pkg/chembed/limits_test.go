@@ -76,14 +76,15 @@ func TestSelectInConstantMemory(t *testing.T) {
 }
 
 // Inserts stream as well: many blocks of one insert do not gather anywhere but in
-// the engine's own block under construction.
+// the engine's own block under construction, which is kept small here: by itself it
+// grows to more than all that is sent.
 func TestInsertInConstantMemory(t *testing.T) {
 	srv, db := shared(t)
 	conn := open(t, srv, in(db))
 	mustExec(t, conn, "CREATE TABLE t (a UInt64, s String) ENGINE = Null")
 	mustExec(t, conn, "CREATE MATERIALIZED VIEW seen ENGINE = SummingMergeTree ORDER BY tuple() AS SELECT count() AS n FROM t")
 	c := dial(t, srv)
-	if _, err := c.Write(wireQuery("INSERT INTO "+db+".t (a, s) VALUES", false)); err != nil {
+	if _, err := c.Write(wireQuery("INSERT INTO "+db+".t (a, s) SETTINGS min_insert_block_size_bytes = 16000000, min_insert_block_size_rows = 5000 VALUES", false)); err != nil {
 		t.Fatal(err)
 	}
 	answered := make(chan error, 1)
