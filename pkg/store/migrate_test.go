@@ -216,8 +216,8 @@ func TestSchemaIsWhatBatchesSend(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Those of schemas/reference are filled by statements, not by batches, and so are research_runs and research_results, by AddResearch…, audits, audit_ranges and
-	// dead_marks, by AddAudit… and AddDeadMark…, and deployment, by its migration.
-	const ofReference, ofResearch, ofAudit, ofDeployment = 13, 2, 3, 1
+	// dead_marks, by AddAudit… and AddDeadMark…, retirements, by AddRetirement, and deployment, by its migration.
+	const ofReference, ofResearch, ofAudit, ofDeployment = 13, 2, 4, 1
 	if want := len(store.Schema()) + ofReference + ofResearch + ofAudit + ofDeployment; len(res.Rows) != want {
 		t.Errorf("%d tables, want %d", len(res.Rows), want)
 	}
