@@ -331,7 +331,8 @@ func TestSeriesDoNotGrowWithSymbols(t *testing.T) {
 	send(30, 10_000)
 	many := series(10_000, 30)
 	for name := range many {
-		if !few[name] && !strings.Contains(name, "_retries_total") { // what went wrong meanwhile
+		// What went wrong meanwhile, and checks, which are looked at every five seconds: those few may have come later than the symbols.
+		if !few[name] && !strings.Contains(name, "_retries_total") && !strings.HasPrefix(name, "health_check{") {
 			t.Errorf("hashpivot_%s came with the symbols", name)
 		}
 	}
