@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,7 +14,10 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/market"
 )
 
-var outageRate = flag.Float64("rate", 20_000, "events a second that outage and landing_peer publish")
+var (
+	outageRate  = flag.Float64("rate", 20_000, "events a second that outage and landing_peer publish")
+	outageForms = flag.String("forms", "refused,killed", "of outage: how the engine goes away, one after the other")
+)
 
 const (
 	outageDatabase = "hashpivot_sim"
@@ -24,7 +28,10 @@ const (
 // outage takes the engine away for -minutes while -rate events a second are published: once with a proxy that refuses, once with the engine killed. It
 // tells how long the lander, a process of its own, takes to catch up while the publisher goes on, what memory it used, and what the audit says.
 func outage(ctx context.Context, print func(figure)) error {
-	for _, form := range []string{"refused", "killed"} {
+	for form := range strings.SplitSeq(*outageForms, ",") {
+		if form != "refused" && form != "killed" {
+			return fmt.Errorf("forms: %q is neither refused nor killed", form)
+		}
 		if err := outageOf(ctx, form, print); err != nil {
 			return fmt.Errorf("engine %s: %w", form, err)
 		}

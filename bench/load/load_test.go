@@ -5,7 +5,33 @@ import (
 	"math"
 	"testing"
 	"time"
+
+	"github.com/hashpivot/hashpivot/bench/child"
+	"github.com/hashpivot/hashpivot/pkg/live"
+	"github.com/hashpivot/hashpivot/pkg/market"
 )
+
+// Every message is counted: none ends before the bytes that are not looked at.
+func TestMarkersAreApart(t *testing.T) {
+	at := time.Date(2026, 11, 25, 15, 30, 9, 0, time.UTC)
+	trade := &market.Trade{
+		Meta:   market.Meta{Source: "sim-bench", EventTime: at, RecvTime: at},
+		Action: market.TradeNew, Symbol: "CORZ", ID: "50000000001", PriceUSD: market.MustDecimal("14.23"), SizeShares: market.MustDecimal("100"),
+	}
+	for name, c := range map[string]struct {
+		p       Protocol
+		message []byte
+	}{
+		"gateway":    {Gateway("/"), live.AppendJSON(nil, trade, market.Place{Stream: market.Trades, Seq: 1, StreamTime: at})},
+		"centrifuge": {Centrifuge(child.Marker), child.AppendMessage(nil, at, 1)},
+		"nats":       {NATS(child.Marker), child.AppendMessage(nil, at, 1)},
+	} {
+		l := &poller{p: c.p, marker: []byte(c.p.Marker)}
+		if n := l.payload(&conn{}, bytes.Repeat(c.message, 3), at); n != 3 {
+			t.Errorf("%s: %d of 3 messages are counted: %s", name, n, c.message)
+		}
+	}
+}
 
 func TestFrames(t *testing.T) {
 	f := func(n int) {

@@ -115,6 +115,8 @@ type topic struct {
 	skipped []live.Skipped
 	left    uint64      // messages that pending leaves out
 	first   live.Cursor // of pending and of what it leaves out
+	waits   int         // bytes in pending
+	cutAt   time.Time   // when pending was cut last
 	chunks  []*chunk
 	base    uint64 // index of chunks[0]
 	kept    int    // bytes in chunks
@@ -151,6 +153,10 @@ const (
 	// fillMessages and chunks in a topic make it worth to ask whether it is full; itemBytes is about what a message takes in it.
 	fillMessages = 64
 	itemBytes    = 512
+	// What comes while a shard goes round its clients is cut and given to those it has not come to yet, each cutGap at the earliest and to who has at
+	// most cutBehind to be sent: that is newer for them, and spares them a write. Where much comes, larger chunks are cheaper.
+	cutGap    = 2 * time.Millisecond
+	cutBehind = 4 << 10
 )
 
 func newTopic(sel *selection, v variant, shards int) *topic {
@@ -167,6 +173,9 @@ func (t *topic) append(b batch, shards []*shard) (waiting int) {
 		t.first = b.first
 	}
 	t.pending = append(t.pending, b.items...)
+	for _, it := range b.items {
+		t.waits += len(it.text(t.variant.enc))
+	}
 	t.skipped = append(t.skipped, b.skipped...)
 	t.left += b.left
 	for i, rs := range t.readers {
@@ -196,6 +205,7 @@ func (t *topic) cut(bound int) {
 		t.pending = nil
 	}
 	t.skipped, t.left, t.last = nil, 0, c.last
+	t.waits, t.cutAt = 0, time.Now()
 	t.chunks = append(t.chunks, c)
 	t.kept += len(c.data)
 	t.bytes += uint64(len(c.data))
@@ -309,6 +319,9 @@ func (r *reader) take(bufs [][]byte, room, bound int, wasBlocked bool) (_ [][]by
 	}
 	if r.missed != nil || wasBlocked && t.bytes-r.behind > uint64(bound) {
 		return bufs, 0, 0, true
+	}
+	if len(t.pending) > 0 && t.bytes-r.behind+uint64(t.waits) <= cutBehind && time.Since(t.cutAt) >= cutGap {
+		t.cut(bound)
 	}
 	next, end := r.next.Load(), t.base+uint64(len(t.chunks))
 	for next < end && taken < room {
