@@ -42,7 +42,7 @@ func TestDashboards(t *testing.T) {
 			t.Skipf("no Chromium: %v; make chromium installs Debian's, CHROMIUM names another", err)
 		}
 		command(t, 4*time.Minute, "browser", []string{
-			"BASE_URL=http://" + in.Gateway, "CLICKHOUSE_URL=http://" + in.ClickHouseHTTP + "/?database=" + in.Database, "CHROMIUM=" + browser, "SLOW=5",
+			"BASE_URL=http://" + in.Gateway, "CLICKHOUSE_URL=http://" + in.ClickHouseHTTP + "/?database=" + in.Database, "CHROMIUM=" + browser,
 		}, "npm", "test", "--silent")
 	})
 

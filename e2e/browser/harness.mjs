@@ -34,6 +34,38 @@ export async function open(browser, { hash = "", ...options } = {}) {
   return { page, context, errors, asked };
 }
 
+/** How long the frames of a page take over a while, ms. */
+export function frames(page, within) {
+  return page.evaluate(
+    (within) =>
+      new Promise((resolve) => {
+        const times = [];
+        const begin = performance.now();
+        const frame = (t) => {
+          times.push(t);
+          if (performance.now() - begin < within) return requestAnimationFrame(frame);
+          const gaps = times.slice(1).map((x, i) => x - times[i]).sort((a, b) => a - b);
+          resolve({ n: gaps.length, p50: gaps[gaps.length >> 1], p99: gaps[Math.floor(gaps.length * 0.99)] });
+        };
+        requestAnimationFrame(frame);
+      }),
+    within,
+  );
+}
+
+/** What a page without anything needs to be opened and painted, ms, and its frames: what a machine that is shared can do just now. */
+export async function empty(browser) {
+  const begin = performance.now();
+  const context = await browser.newContext({ viewport: { width: 1440, height: 1400 } });
+  const page = await context.newPage();
+  await page.goto(`${BASE_URL}/favicon.svg`);
+  await page.evaluate(() => new Promise((painted) => requestAnimationFrame(() => requestAnimationFrame(painted))));
+  const ms = performance.now() - begin;
+  const of = await frames(page, 500);
+  await context.close();
+  return { ms, frames: of };
+}
+
 /** What the page follows, with how many messages it had of each and up to where. */
 export async function followed(page) {
   return JSON.parse((await page.locator("#footer [data-followed]").getAttribute("data-followed")) ?? "[]");

@@ -1,10 +1,8 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { BASE_URL, followed, launch, open, query } from "./harness.mjs";
+import { BASE_URL, empty, followed, frames, launch, open, query } from "./harness.mjs";
 
 const SHOTS = process.env.SCREENSHOTS; // a directory to keep pictures in
-// How much longer than on a quiet machine things may take: the whole suite, with the race detector, shares the same cores.
-const SLOW = Number(process.env.SLOW ?? 1);
 let browser;
 before(async () => {
   browser = await launch();
@@ -23,11 +21,15 @@ const shot = async (page, name) => {
 };
 
 test("the first paint with data comes within two seconds, from this gateway alone, without an error", async () => {
+  const before = await empty(browser);
   const { page, context, errors, asked } = await open(browser);
   await premium(page);
   const ms = await page.evaluate(() => performance.getEntriesByName("hashpivot:data")[0].startTime);
   console.log("first paint with data:", Math.round(ms), "ms");
-  assert.ok(ms < 2000 * SLOW, `data was painted after ${ms.toFixed(0)} ms`);
+  // Two seconds on a machine of its own. One that is shared is measured beside it: by what a page that does nothing needs to be opened and painted.
+  const idle = Math.max(before.ms, (await empty(browser)).ms);
+  console.log("a page without anything:", Math.round(idle), "ms");
+  assert.ok(ms < 2000 || ms < 30 * idle, `data was painted after ${ms.toFixed(0)} ms, a page without anything after ${idle.toFixed(0)} ms`);
   assert.equal(await page.locator(".mode").textContent(), "SIMULATED");
   await page.waitForFunction(() => document.body.dataset.loaded);
   for (const symbol of ["CORZ", "IREN", "BTBT", "WGMI"]) assert.match(await page.locator(`#equity-${symbol} .price`).textContent(), /\$\d/);
@@ -42,28 +44,15 @@ test("live updates arrive, and frames are not dropped for them", async () => {
   const { page, context, errors } = await open(browser, { hash: "#range=1h" });
   await premium(page);
   await page.waitForFunction(() => document.body.dataset.loaded === "1h");
-  const frames = await page.evaluate(
-    () =>
-      new Promise((resolve) => {
-        const before = Number(document.querySelector("#footer [data-messages]").dataset.messages);
-        const times = [];
-        const begin = performance.now();
-        const frame = (t) => {
-          times.push(t);
-          if (performance.now() - begin < 5000) requestAnimationFrame(frame);
-          else {
-            const gaps = times.slice(1).map((x, i) => x - times[i]).sort((a, b) => a - b);
-            const messages = Number(document.querySelector("#footer [data-messages]").dataset.messages) - before;
-            resolve({ messages, n: gaps.length, p50: gaps[gaps.length >> 1], p99: gaps[Math.floor(gaps.length * 0.99)] });
-          }
-        };
-        requestAnimationFrame(frame);
-      }),
-  );
+  const told = async () => Number(await page.locator("#footer [data-messages]").getAttribute("data-messages"));
+  const before = await told();
+  const { n, p50, p99 } = await frames(page, 5000);
+  const messages = (await told()) - before;
   await shot(page, "dark");
-  console.log("frames over 5 s:", JSON.stringify(frames));
-  assert.ok(frames.messages > 5, "nothing came in five seconds");
-  assert.ok(frames.p50 < 40 * SLOW, `half of the frames took longer than ${frames.p50.toFixed(1)} ms`);
+  const idle = await empty(browser);
+  console.log("frames over 5 s:", JSON.stringify({ messages, n, p50, p99 }), "of a page without anything:", JSON.stringify(idle.frames));
+  assert.ok(messages > 5, "nothing came in five seconds");
+  assert.ok(p50 < 40 || p50 < 5 * idle.frames.p50, `half of the frames took longer than ${p50.toFixed(1)} ms, of a page without anything ${idle.frames.p50.toFixed(1)} ms`);
   assert.deepEqual(errors, []);
   await context.close();
 });

@@ -46,17 +46,27 @@ func (*serviceCmd) Run(a *app) error {
 	defer func() { _ = admin.Close() }()
 	a.admin = admin.Addr()
 	a.log.Info("starting", "service", a.command, "admin", a.admin, "version", version())
+	alone := a.feedAlone
 	switch a.command {
 	case "lander":
-		return a.landerAlone(cfg, in)
+		alone = a.landerAlone
 	case "gateway":
-		return a.gatewayAlone(cfg, in)
+		alone = a.gatewayAlone
 	case audit.LeaseName:
-		return a.auditAlone(cfg, in)
+		alone = a.auditAlone
 	case nightly.LeaseName:
-		return a.nightlyAlone(cfg, in)
+		alone = a.nightlyAlone
 	}
-	return a.feedAlone(cfg, in)
+	return a.unlessStopped(alone(cfg, in))
+}
+
+// unlessStopped is err, but for a service that was told to end while it was starting: that is no failure.
+func (a *app) unlessStopped(err error) error {
+	if a.ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		a.log.Info("stopped while starting")
+		return nil
+	}
+	return err
 }
 
 // loadAlone loads the configuration and finds the servers. A service alone embeds none.

@@ -55,11 +55,11 @@ func TestClockAnHourOff(t *testing.T) {
 		code := execute(t.Context(), append([]string{name}, more...), env, &out, &out)
 		return code, out.String()
 	}
-	for by, want := range map[time.Duration]string{time.Hour: "this machine's is 1h0m0", -time.Hour: "this machine's is "} {
+	for _, by := range []time.Duration{time.Hour, -time.Hour} {
 		ask(by)
 		for _, name := range []string{"equities", "hashprice", "gpurates", "signals"} {
 			code, out := service(name)
-			if code != 2 || !strings.Contains(out, want) || !strings.Contains(out, "one of the two is wrong") || !strings.Contains(out, "NTP") {
+			if code != 2 || !strings.Contains(out, "this machine's is ") || !strings.Contains(out, "one of the two is wrong") || !strings.Contains(out, "NTP") {
 				t.Errorf("%s with NATS's clock off by %s: code %d, %s", name, by, code, out)
 			}
 			if way := map[bool]string{true: "behind that of NATS", false: "ahead of that of NATS"}[by > 0]; !strings.Contains(out, way) {

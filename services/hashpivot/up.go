@@ -64,7 +64,7 @@ func (c *upCmd) Run(a *app) error {
 	}
 	p, err := a.newPipeline(m, cfg, c.Recorded)
 	if err != nil {
-		return err
+		return a.unlessStopped(err)
 	}
 	defer p.close()
 	p.stay = c.Stay
