@@ -481,7 +481,7 @@ func TestClickHouseUsersAreTheGrants(t *testing.T) {
 		t.Errorf("only %d users", len(found))
 	}
 	for _, m := range found {
-		for _, server := range []string{"clickhouse", "clickhouse-1", "clickhouse-2"} {
+		for _, server := range []string{"clickhouse", "clickhouse-1", "clickhouse-2", "clickhouse-3"} {
 			if load(t).Services[server].Environment[m[1]] == "" {
 				t.Errorf("%s lacks %s, without which ClickHouse does not start", server, m[1])
 			}

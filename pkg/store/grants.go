@@ -54,7 +54,7 @@ func Grants() []Grant {
 	return []Grant{
 		{User: "migrate", Does: "makes the database and its tables, and fills those of reference", Owns: true},
 		{User: "lander", Does: "from the streams into the tables of events", Inserts: eventTables()},
-		{User: "gateway", Does: "history for dashboards", Profile: Reader},
+		{User: "gateway", Does: "history for dashboards"}, // a profile that only reads would not let it bring a replica up to the others
 		{User: "audit", Does: "compares what was published with what has landed, and removes what is old", Inserts: []string{"audits", "audit_ranges", "retirements"}, Retires: true},
 		{User: "nightly", Does: "the research notebooks", Inserts: []string{"research_runs", "research_results"}},
 		{User: "ops", Does: "the operator's commands", Inserts: []string{"audits", "audit_ranges", "retirements", "dead_marks"}, Retires: true},
@@ -90,6 +90,9 @@ func (g Grant) Statements(databases ...string) []string {
 	}
 	for _, db := range databases {
 		grant("SELECT", db+".*")
+		if g.Profile == "" {
+			grant("SYSTEM SYNC REPLICA", db+".*")
+		}
 		if g.Owns {
 			grant("CREATE DATABASE, CREATE TABLE, CREATE VIEW, DROP TABLE, DROP VIEW, ALTER TABLE, ALTER VIEW, INSERT", db+".*")
 		} else {

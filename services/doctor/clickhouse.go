@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -208,6 +209,63 @@ func (c *ClickHouse) Grants(services ...string) Check {
 		}
 		return okay("user %s may %s what its services need, of %d tables", c.cfg.User, verb, len(tables))
 	})
+}
+
+// A replica that is further behind than this is told of; and that it fails.
+const (
+	replicaLags   = time.Minute
+	replicaFailed = 10 * time.Minute
+)
+
+// Replicas says whether those of clickhouse.addr are all of one shard's, take rows, and are not behind; of a replicated database.
+func (c *ClickHouse) Replicas() Check {
+	return Check{"clickhouse replicas", func(ctx context.Context) []Finding {
+		st, err := c.tables.get(ctx)
+		if err != nil {
+			return one(skip("ClickHouse is not reached"))
+		}
+		var out []Finding
+		known, shards, names := 0, map[string]bool{}, map[string]bool{}
+		for _, r := range st.Replicas(ctx) {
+			out = append(out, c.replica(r))
+			if r.Err == nil {
+				known++
+				shards[r.Shard], names[r.Name] = true, true
+			}
+		}
+		if len(shards) > 1 {
+			out = append(out, fail("name the replicas of one shard in clickhouse.addr", "clickhouse.addr names servers of %d shards", len(shards)))
+		}
+		if len(names) < known {
+			out = append(out, fail("give each server a macro replica of its own, and name each once in clickhouse.addr", "%d servers of clickhouse.addr are %d replicas", known, len(names)))
+		}
+		return out
+	}}
+}
+
+func (c *ClickHouse) replica(r store.Replica) Finding {
+	const lost = "see to the server; landing goes on while a quorum of replicas lives (clickhouse.insert_quorum)"
+	const keeper = "see to its connection to Keeper, then SYSTEM RESTART REPLICAS there; landing goes on by the others"
+	switch _, spoken := store.Code(r.Err); {
+	case spoken:
+		return fail("run hashpivot migrate, which makes the database on a replica that has none", "%s: %s", r.Addr, firstLine(r.Err))
+	case r.Err != nil:
+		return fail(lost, "%s: %s", r.Addr, firstLine(r.Err))
+	case r.Total == 0:
+		return skip("%s: there are no replicated tables yet", r.Addr)
+	case len(r.ReadOnly) > 0:
+		return fail(keeper, "%s: %d tables take no rows: %s", r.Addr, len(r.ReadOnly), strings.Join(r.ReadOnly, ", "))
+	case r.Total != len(c.cfg.Addr):
+		return fail("name every replica in clickhouse.addr, by an address of its own and not a balancer's; one that is gone for good: SYSTEM DROP REPLICA",
+			"%s: the tables have %d replicas, clickhouse.addr names %d", r.Addr, r.Total, len(c.cfg.Addr))
+	case r.Active < r.Total:
+		return warn(lost, "%s: of %d replicas %d are active", r.Addr, r.Total, r.Active)
+	case r.Delay >= replicaFailed:
+		return fail("see system.replication_queue there", "%s: is %s behind", r.Addr, r.Delay)
+	case r.Delay >= replicaLags:
+		return warn("see system.replication_queue there, if it stays", "%s: is %s behind", r.Addr, r.Delay)
+	}
+	return okay("%s: replica %s of %d, %s behind", r.Addr, r.Name, r.Total, r.Delay)
 }
 
 func firstLine(err error) string {

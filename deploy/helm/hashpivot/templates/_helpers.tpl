@@ -36,6 +36,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "hashpivot.config" -}}
 {{- $nats := dict "url" (include "hashpivot.natsURL" .) }}
 {{- $clickhouse := dict "addr" (include "hashpivot.clickhouseAddr" . | fromYamlArray) }}
+{{- if and .Values.clickhouse.enabled (gt (int .Values.clickhouse.replicas) 1) }}
+{{- $_ := set $clickhouse "replicated" true }}
+{{- end }}
 {{- if .Values.tls.caSecret }}
 {{- $_ := set $nats "ca_file" "/etc/hashpivot/tls/ca.crt" }}
 {{- if or .Values.clickhouse.tls (not .Values.clickhouse.enabled) }}
