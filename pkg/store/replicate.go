@@ -25,18 +25,18 @@ import (
 const (
 	plainEngine      = "\nENGINE = MergeTree\n"
 	replicatedEngine = "\nENGINE = ReplicatedMergeTree\n"
-	plainTokens      = "SETTINGS non_replicated_deduplication_window = 10000, "
-	replicatedTokens = "SETTINGS replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 3153600000, min_compressed_bytes_to_fsync_after_fetch = 1, "
+	plainMemory      = "SETTINGS non_replicated_deduplication_window = 10000, "
+	replicatedMemory = "SETTINGS replicated_deduplication_window = 10000, replicated_deduplication_window_seconds = 3153600000, min_compressed_bytes_to_fsync_after_fetch = 1, "
 )
 
 // replicate is a migration as a replicated database wants it. A statement that makes a table in other words than all others is refused, so that no table of a
 // replicated database is ever one server's own.
 func replicate(statement string) (string, error) {
 	tables := strings.Count(statement, "CREATE TABLE")
-	if strings.Count(statement, "MergeTree") != tables || strings.Count(statement, plainEngine) != tables || strings.Count(statement, plainTokens) != tables {
-		return "", fmt.Errorf("a table must say%q and %q, each once, to be made on replicas", plainEngine, plainTokens)
+	if strings.Count(statement, "MergeTree") != tables || strings.Count(statement, plainEngine) != tables || strings.Count(statement, plainMemory) != tables {
+		return "", fmt.Errorf("a table must say%q and %q, each once, to be made on replicas", plainEngine, plainMemory)
 	}
-	return strings.NewReplacer(plainEngine, replicatedEngine, plainTokens, replicatedTokens).Replace(statement), nil
+	return strings.NewReplacer(plainEngine, replicatedEngine, plainMemory, replicatedMemory).Replace(statement), nil
 }
 
 // replicatedFiles are migrations, each replicated as it is opened.
@@ -81,7 +81,7 @@ func newReplicatedVersions() (database.Store, error) {
 // CreateVersionTable implements database.Store. Its columns are those that goose makes.
 func (v replicatedVersions) CreateVersionTable(ctx context.Context, db database.DBTxConn) error {
 	_, err := db.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS "+v.Tablename()+
-		" (version_id Int64, is_applied UInt8, date Date DEFAULT now(), tstamp DateTime DEFAULT now())"+replicatedEngine+"ORDER BY version_id "+replicatedTokens+
+		" (version_id Int64, is_applied UInt8, date Date DEFAULT now(), tstamp DateTime DEFAULT now())"+replicatedEngine+"ORDER BY version_id "+replicatedMemory+
 		"fsync_after_insert = 1, fsync_part_directory = 1")
 	if err != nil {
 		return fmt.Errorf("make table %s: %w", v.Tablename(), err)

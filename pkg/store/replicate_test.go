@@ -28,7 +28,7 @@ func TestReplicateEveryMigration(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		back := strings.NewReplacer(replicatedEngine, plainEngine, replicatedTokens, plainTokens).Replace(string(got))
+		back := strings.NewReplacer(replicatedEngine, plainEngine, replicatedMemory, plainMemory).Replace(string(got))
 		if back != string(plain) {
 			t.Errorf("%s: more than engine and tokens differ:\n%s", f, got)
 		}
@@ -43,13 +43,13 @@ func TestReplicateEveryMigration(t *testing.T) {
 }
 
 func TestReplicateRefuses(t *testing.T) {
-	const good = "CREATE TABLE IF NOT EXISTS a (x UInt8)" + plainEngine + "ORDER BY x\n" + plainTokens + "fsync_after_insert = 1;"
+	const good = "CREATE TABLE IF NOT EXISTS a (x UInt8)" + plainEngine + "ORDER BY x\n" + plainMemory + "fsync_after_insert = 1;"
 	if _, err := replicate(good); err != nil {
 		t.Error(err)
 	}
 	for _, bad := range []string{
-		"CREATE TABLE IF NOT EXISTS a (x UInt8)\nENGINE = MergeTree ORDER BY x\n" + plainTokens + "fsync_after_insert = 1;",
-		"CREATE TABLE IF NOT EXISTS a (x UInt8)\nENGINE = ReplacingMergeTree\nORDER BY x\n" + plainTokens + "fsync_after_insert = 1;",
+		"CREATE TABLE IF NOT EXISTS a (x UInt8)\nENGINE = MergeTree ORDER BY x\n" + plainMemory + "fsync_after_insert = 1;",
+		"CREATE TABLE IF NOT EXISTS a (x UInt8)\nENGINE = ReplacingMergeTree\nORDER BY x\n" + plainMemory + "fsync_after_insert = 1;",
 		"CREATE TABLE IF NOT EXISTS a (x UInt8)" + plainEngine + "ORDER BY x;",
 		"CREATE TABLE IF NOT EXISTS a (x UInt8)" + plainEngine + "ORDER BY x\nSETTINGS non_replicated_deduplication_window = 100, fsync_after_insert = 1;",
 		"CREATE MATERIALIZED VIEW a" + plainEngine + "ORDER BY x AS SELECT 1 AS x;",
