@@ -366,7 +366,7 @@ func TestVariablesAreConfiguration(t *testing.T) {
 		}
 		if _, ok := s.Environment["HASHPIVOT_CLICKHOUSE__ADDR"]; ok != slices.Contains([]string{"migrate", "lander", "audit", "gateway", "sim", "ops"}, name) {
 			t.Errorf("%s: knows of ClickHouse: %v", name, ok)
-		} else if ok && (!slices.Equal(cfg.ClickHouse.Addr, []string{"clickhouse:9000"}) || cfg.ClickHouse.User != "hashpivot" || cfg.ClickHouse.Password == "") {
+		} else if ok && (!slices.Equal(cfg.ClickHouse.Addr, []string{"clickhouse:9000"}) || cfg.ClickHouse.User != user || cfg.ClickHouse.Password == "") {
 			t.Errorf("%s: clickhouse %+v", name, cfg.ClickHouse)
 		}
 		if strings.Contains(out, "for-") {
@@ -462,6 +462,28 @@ func TestNATSUsersAreTheDuties(t *testing.T) {
 		for _, server := range []string{"nats", "nats-1", "nats-2", "nats-3"} {
 			if load(t).Services[server].Environment[m[1]] == "" {
 				t.Errorf("%s lacks %s, without which nats-server does not start", server, m[1])
+			}
+		}
+	}
+}
+
+// TestClickHouseUsersAreTheGrants holds the same of ClickHouse's, each of which has a variable of the server's, and a password in the example.
+func TestClickHouseUsersAreTheGrants(t *testing.T) {
+	out, code := run(t, nil, "clickhouse-users")
+	if code != 0 {
+		t.Fatal(out)
+	}
+	if read(t, "deploy/clickhouse/users.d/hashpivot.xml") != out {
+		t.Error("deploy/clickhouse/users.d/hashpivot.xml is other than hashpivot clickhouse-users prints: bin/hashpivot clickhouse-users > deploy/clickhouse/users.d/hashpivot.xml")
+	}
+	found := regexp.MustCompile(`from_env="(CLICKHOUSE_[A-Z]+_PASSWORD)"`).FindAllStringSubmatch(out, -1)
+	if len(found) < 8 {
+		t.Errorf("only %d users", len(found))
+	}
+	for _, m := range found {
+		for _, server := range []string{"clickhouse", "clickhouse-1", "clickhouse-2", "clickhouse-3"} {
+			if load(t).Services[server].Environment[m[1]] == "" {
+				t.Errorf("%s lacks %s, without which ClickHouse does not start", server, m[1])
 			}
 		}
 	}

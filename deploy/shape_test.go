@@ -20,6 +20,7 @@ import (
 
 	"github.com/hashpivot/hashpivot/pkg/chembed"
 	"github.com/hashpivot/hashpivot/pkg/chembed/chembedtest"
+	"github.com/hashpivot/hashpivot/pkg/store"
 )
 
 // process is a running program of the stack.
@@ -268,13 +269,24 @@ func (s *stack) clean() {
 func TestProductionShape(t *testing.T) {
 	s := &stack{t: t, c: load(t), passwords: map[string]string{
 		// What people's password makers make: nats.conf takes the first for a number, a comment and a variable.
-		"NATS_MIGRATE_PASSWORD": "12e4", "NATS_LANDER_PASSWORD": "12e4 #x'y{z}", "NATS_OPS_PASSWORD": "@%k", "NATS_UP_PASSWORD": "1k", "CLICKHOUSE_PASSWORD": "p=,&<ss>",
+		"NATS_MIGRATE_PASSWORD": "12e4", "NATS_LANDER_PASSWORD": "12e4 #x'y{z}", "NATS_OPS_PASSWORD": "@%k", "NATS_UP_PASSWORD": "1k", "CLICKHOUSE_MIGRATE_PASSWORD": "p=,&<ss>",
 		// Keys that are not set switch nothing on: with invented ones a test once called on the vendors' own hosts.
 		"MASSIVE_API_KEY": "", "FINNHUB_API_KEY": "",
 	}}
 	natsAddr, monitor := startNATS(t, environment(t, s.c.Services["nats"], s.passwords))
 	ch := chembedtest.Start(t, func(c *chembed.Config) {
-		c.Users = map[string]chembed.User{"hashpivot": {Password: s.passwords["CLICKHOUSE_PASSWORD"]}}
+		c.Users = map[string]chembed.User{}
+		for _, g := range store.Grants() {
+			password := s.passwords["CLICKHOUSE_"+strings.ToUpper(g.User)+"_PASSWORD"]
+			if password == "" {
+				password = "for-clickhouse_" + g.User + "_password" // as environment fills it in
+			}
+			u := chembed.User{Password: password}
+			if g.Profile != "" { // of the grants the embedded one has this
+				u.ReadOnly = 2
+			}
+			c.Users[g.User] = u
+		}
 	})
 	s.where = strings.NewReplacer("nats://nats:4222", "nats://"+natsAddr, "clickhouse:9000", ch.NativeAddr(), "0.0.0.0:9464", "127.0.0.1:0", "0.0.0.0:8080", "127.0.0.1:0")
 

@@ -64,7 +64,7 @@ var (
 	ours    = []string{"audit", "gateway", "gpurates", "hashprice", "lander", "migrate", "signals"}
 	watched = []string{"grafana", "prometheus"}
 	single  = []string{"clickhouse", "nats"}
-	cluster = []string{"clickhouse-1", "clickhouse-2", "keeper", "nats-1", "nats-2", "nats-3"}
+	cluster = []string{"clickhouse-1", "clickhouse-2", "clickhouse-3", "keeper", "nats-1", "nats-2", "nats-3"}
 )
 
 func TestComposeIsValidInEveryProfile(t *testing.T) {
@@ -126,6 +126,9 @@ func checkService(t *testing.T, p *types.Project, s types.ServiceConfig, tls boo
 	url := deref(s.Environment["HASHPIVOT_NATS__URL"])
 	if s.Build != nil && (strings.HasPrefix(url, "tls://") != tls || url == "") {
 		t.Errorf("%s: NATS at %q", s.Name, url)
+	}
+	if addr := deref(s.Environment["HASHPIVOT_CLICKHOUSE__ADDR"]); addr != "" && strings.Contains(addr, ",") != (deref(s.Environment["HASHPIVOT_CLICKHOUSE__REPLICATED"]) == "true") {
+		t.Errorf("%s: ClickHouse at %s, replicated %s", s.Name, addr, deref(s.Environment["HASHPIVOT_CLICKHOUSE__REPLICATED"]))
 	}
 	for _, host := range hosts(url, deref(s.Environment["HASHPIVOT_CLICKHOUSE__ADDR"])) {
 		if on, ok := s.DependsOn[host]; !ok || on.Condition != types.ServiceConditionHealthy {

@@ -208,7 +208,7 @@ var sizes = []struct {
 	{"everything", []string{"values.yaml"}, map[string]any{
 		"tls": map[string]any{"caSecret": "hashpivot-ca"}, "podMonitor": true, "image": map[string]any{"tag": "v1.2.3"}, "imagePullSecrets": []any{"registry"},
 		"services":   map[string]any{"equities": map[string]any{"enabled": true}},
-		"clickhouse": map[string]any{"tls": "clickhouse-tls", "storageClass": "fast"},
+		"clickhouse": map[string]any{"tls": "clickhouse-tls", "storageClass": "fast", "replicas": 3},
 		"gateway": map[string]any{"origins": []any{"https://desk.example.com"}, "ingress": map[string]any{
 			"enabled": true, "className": "nginx", "host": "pivot.example.com", "tlsSecret": "pivot-tls", "annotations": map[string]any{"a": "b"},
 		}},
@@ -420,13 +420,22 @@ func checkConfiguration(t *testing.T, r release) {
 			continue
 		}
 		var cfg struct {
-			NATS struct{ URL, User, Password string }
+			NATS       struct{ URL, User, Password string }
+			ClickHouse struct {
+				Addr       []string
+				User       string
+				Replicated bool
+			}
 		}
 		if err := yaml.Unmarshal(out, &cfg); err != nil {
 			t.Fatal(err)
 		}
 		if cfg.NATS.URL == "" || cfg.NATS.User != p.Labels["app.kubernetes.io/component"] || cfg.NATS.Password == "" || bytes.Contains(out, []byte("a secret of the tests")) {
 			t.Errorf("%s: %+v", name, cfg.NATS)
+		}
+		ch := cfg.ClickHouse
+		if tables := slices.Contains([]string{"migrate", "lander", "audit", "gateway"}, cfg.NATS.User); len(ch.Addr) == 0 || ch.Replicated != (len(ch.Addr) > 1) || tables && ch.User != cfg.NATS.User {
+			t.Errorf("%s: %+v", name, ch)
 		}
 	}
 	if seen < 6 {

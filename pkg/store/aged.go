@@ -15,9 +15,13 @@ func (s *Store) Aged(ctx context.Context, stream market.Stream, created time.Tim
 	if err != nil {
 		return 0, 0, err
 	}
+	conn, err := s.upToDate(ctx, tables...)
+	if err != nil {
+		return 0, 0, fmt.Errorf("count rows of %s that the stream holds no more: %w", stream, err)
+	}
 	life := timeLiteral(created)
 	sql := "SELECT sum(b), sum(o) FROM (" + union(fmt.Sprintf("countIf(stream_time >= %s AND stream_seq < %d) AS b, countIf(stream_time < %s) AS o", life, first, life), "", tables) + ")"
-	if err := s.conn.QueryRow(ctx, sql).Scan(&below, &older); err != nil {
+	if err := conn.QueryRow(ctx, sql).Scan(&below, &older); err != nil {
 		return 0, 0, fmt.Errorf("count rows of %s that the stream holds no more: %w", stream, err)
 	}
 	return below, older, nil
@@ -29,9 +33,13 @@ func (s *Store) Beyond(ctx context.Context, stream market.Stream, created time.T
 	if err != nil {
 		return 0, 0, err
 	}
+	conn, err := s.upToDate(ctx, tables...)
+	if err != nil {
+		return 0, 0, fmt.Errorf("count rows of %s behind %d: %w", stream, last, err)
+	}
 	where := fmt.Sprintf(" WHERE stream_seq > %d AND stream_time >= %s", last, timeLiteral(created))
 	sql := "SELECT sum(n), max(s) FROM (" + union("count() AS n, max(stream_seq) AS s", where, tables) + ")"
-	if err := s.conn.QueryRow(ctx, sql).Scan(&rows, &top); err != nil {
+	if err := conn.QueryRow(ctx, sql).Scan(&rows, &top); err != nil {
 		return 0, 0, fmt.Errorf("count rows of %s behind %d: %w", stream, last, err)
 	}
 	return rows, top, nil

@@ -98,7 +98,11 @@ func (s *Store) AddAuditRanges(ctx context.Context, audit string, at time.Time, 
 func (s *Store) AuditRanges(ctx context.Context, stream market.Stream, fn func(AuditRange) error, bad func(error)) error {
 	sql := "SELECT table_name, life, first_seq, last_seq, first_time, last_time, row_count, checksum, columns FROM audit_ranges WHERE stream = " + quote(string(stream)) +
 		" ORDER BY life, table_name, first_seq, last_seq DESC, audited_at DESC LIMIT 1 BY life, table_name, first_seq"
-	rows, err := s.conn.Query(ctx, sql)
+	conn, err := s.upToDate(ctx, "audit_ranges")
+	if err != nil {
+		return fmt.Errorf("read earlier checksums of %s: %w", stream, err)
+	}
+	rows, err := conn.Query(ctx, sql)
 	if err != nil {
 		return fmt.Errorf("read earlier checksums of %s: %w", stream, err)
 	}
@@ -130,7 +134,11 @@ func (s *Store) LastAudit(ctx context.Context, stream market.Stream, kinds ...st
 	for i, k := range kinds {
 		in[i] = quote(k)
 	}
-	rows, err := s.conn.Query(ctx, "SELECT audit_id, life, kind, ended, settled_seq, clean, lost, doubled, altered, unverified FROM audits WHERE stream = "+quote(string(stream))+
+	conn, err := s.upToDate(ctx, "audits")
+	if err != nil {
+		return r, false, fmt.Errorf("read the last audit of %s: %w", stream, err)
+	}
+	rows, err := conn.Query(ctx, "SELECT audit_id, life, kind, ended, settled_seq, clean, lost, doubled, altered, unverified FROM audits WHERE stream = "+quote(string(stream))+
 		" AND kind IN ("+strings.Join(in, ", ")+") AND error = '' ORDER BY ended DESC LIMIT 1")
 	if err != nil {
 		return r, false, fmt.Errorf("read the last audit of %s: %w", stream, err)
@@ -258,7 +266,11 @@ func (s *Store) Letters(ctx context.Context, q LetterQuery, fn func(Letter) erro
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	rows, err := s.conn.Query(clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"max_query_size": maxEventSQL})), sql)
+	conn, err := s.upToDate(ctx, tableDeadLetters, "dead_marks")
+	if err != nil {
+		return fmt.Errorf("read dead letters: %w", err)
+	}
+	rows, err := conn.Query(clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"max_query_size": maxEventSQL})), sql)
 	if err != nil {
 		return fmt.Errorf("read dead letters: %w", err)
 	}

@@ -19,6 +19,9 @@ const backupPoll = 50 * time.Millisecond
 // Backup writes the database to a destination as ClickHouse's BACKUP names it: File('/dir'), Disk('backups', 'name'), S3(...). Rows that land meanwhile may be
 // in it or not, each block whole. The server must allow the destination (backups.allowed_path, or the disk).
 func (s *Store) Backup(ctx context.Context, destination string) error {
+	if err := s.CatchUp(ctx); err != nil {
+		return fmt.Errorf("back up database %s to %s: %w", s.cfg.Database, destination, err)
+	}
 	err := s.apart(ctx, func(conn driver.Conn) error {
 		return carryOut(ctx, conn, "BACKUP DATABASE "+s.cfg.Database+" TO "+destination, "BACKUP_CREATED")
 	})
@@ -28,7 +31,8 @@ func (s *Store) Backup(ctx context.Context, destination string) error {
 	return nil
 }
 
-// Restore makes the database of what Backup wrote under the same name. ErrNotEmpty if it is there and has tables.
+// Restore makes the database of what Backup wrote under the same name. ErrNotEmpty if it is there and has tables. A replicated one gets its tables by the migrations,
+// whose rows are then restored: so the backup may be one of a single server.
 func (s *Store) Restore(ctx context.Context, destination string) error {
 	err := s.apart(ctx, func(conn driver.Conn) error {
 		var tables uint64
@@ -38,7 +42,14 @@ func (s *Store) Restore(ctx context.Context, destination string) error {
 		if tables > 0 {
 			return fmt.Errorf("%w: it has %d tables; restore into a server that has no such database, or drop it first if nothing in it is needed", ErrNotEmpty, tables)
 		}
-		return carryOut(ctx, conn, "RESTORE DATABASE "+s.cfg.Database+" FROM "+destination, "RESTORED")
+		statement := "RESTORE DATABASE " + s.cfg.Database + " FROM " + destination
+		if s.cfg.Replicated {
+			if err := s.Migrate(ctx); err != nil {
+				return err
+			}
+			statement += " SETTINGS allow_different_database_def = 1, allow_different_table_def = 1, allow_non_empty_tables = 1"
+		}
+		return carryOut(ctx, conn, statement, "RESTORED")
 	})
 	if err != nil {
 		return fmt.Errorf("restore database %s from %s: %w", s.cfg.Database, destination, err)

@@ -130,13 +130,14 @@ func (s *Store) QueryBlocks(ctx context.Context, sql string, head func([]*Column
 	return nil
 }
 
-// client is a connection of ch-go's with the socket below it.
+// client is a connection of ch-go's with the socket below it, and which of the addresses it goes to.
 type client struct {
 	*ch.Client
 	socket net.Conn
+	at     int
 }
 
-// dial opens a connection to the first address that answers.
+// dial opens a connection to the first address that answers, beginning with the one that did last.
 func (s *Store) dial(ctx context.Context) (*client, error) {
 	opt := ch.Options{
 		Database: s.cfg.Database, User: s.cfg.User, Password: s.cfg.Password.Reveal(), ClientName: "hashpivot",
@@ -151,15 +152,29 @@ func (s *Store) dial(ctx context.Context) (*client, error) {
 	if s.cfg.MaxMemoryUsage > 0 {
 		opt.Settings = append(opt.Settings, ch.SettingInt("max_memory_usage", int(min(s.cfg.MaxMemoryUsage, 1<<62))))
 	}
+	for k, v := range s.cfg.replicatedSettings() {
+		opt.Settings = append(opt.Settings, ch.Setting{Key: k, Value: fmt.Sprint(v), Important: true})
+	}
 	var failed []error
-	for _, addr := range s.cfg.Addr {
-		c, err := s.connect(ctx, addr, opt)
+	first := int(s.first.Load())
+	for i := range s.cfg.Addr {
+		at := (first + i) % len(s.cfg.Addr)
+		c, err := s.connect(ctx, s.cfg.Addr[at], opt)
 		if err == nil {
+			c.at = at
+			s.first.Store(uint32(at))
 			return c, nil
 		}
 		failed = append(failed, err)
 	}
 	return nil, errors.Join(failed...)
+}
+
+// leave has the next connection go to another address than one whose replica could not do what another may.
+func (s *Store) leave(at int, err error) {
+	if IsReplication(err) {
+		s.first.CompareAndSwap(uint32(at), uint32((at+1)%len(s.cfg.Addr)))
+	}
 }
 
 func (s *Store) connect(ctx context.Context, addr string, opt ch.Options) (*client, error) {
@@ -178,7 +193,7 @@ func (s *Store) connect(ctx context.Context, addr string, opt ch.Options) (*clie
 		_ = socket.Close()
 		return nil, err
 	}
-	return &client{c, socket}, nil
+	return &client{Client: c, socket: socket}, nil
 }
 
 // blocks decodes the blocks of an answer.

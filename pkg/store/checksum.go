@@ -139,7 +139,11 @@ func (s *Store) GroupSums(ctx context.Context, q SumQuery, fn func(GroupSum) err
 		distinct = "uniqExact(idx)"
 	}
 	sql := fmt.Sprintf("SELECT toUInt64(intDiv(stream_seq - 1, %d)) AS g, count(), %s, sum(%s) FROM %s%s GROUP BY g ORDER BY g", q.Step, distinct, sumExpression(cols), q.Table, q.where())
-	rows, err := s.conn.Query(q.settings(ctx), sql)
+	conn, err := s.upToDate(ctx, q.Table)
+	if err != nil {
+		return fmt.Errorf("sum up %s from %d to %d: %w", q.Table, q.First, q.Last, err)
+	}
+	rows, err := conn.Query(q.settings(ctx), sql)
 	if err != nil {
 		return fmt.Errorf("sum up %s from %d to %d: %w", q.Table, q.First, q.Last, err)
 	}
@@ -180,7 +184,11 @@ func (s *Store) RowSums(ctx context.Context, q SumQuery, seqs []uint64, fn func(
 	}
 	sql := fmt.Sprintf("SELECT stream_seq, idx, %s AS h, count() FROM %s%s AND stream_seq IN (%s) GROUP BY stream_seq, idx, h ORDER BY stream_seq, idx, h",
 		sumExpression(cols), q.Table, q.where(), strings.Join(in, ", "))
-	rows, err := s.conn.Query(q.settings(ctx), sql)
+	conn, err := s.upToDate(ctx, q.Table)
+	if err != nil {
+		return fmt.Errorf("read checksums of %d messages in %s: %w", len(seqs), q.Table, err)
+	}
+	rows, err := conn.Query(q.settings(ctx), sql)
 	if err != nil {
 		return fmt.Errorf("read checksums of %d messages in %s: %w", len(seqs), q.Table, err)
 	}

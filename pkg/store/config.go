@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,8 +26,12 @@ const (
 
 // Config says where ClickHouse is and how to talk to it. DefaultConfig is the embedded server's.
 type Config struct {
-	// Addr lists host:port of the native protocol; the first that answers is used.
+	// Addr lists host:port of the native protocol; the first that answers is used. With Replicated they are the replicas, each by an address of its own.
 	Addr []string `koanf:"addr"`
+	// Replicated makes the database on all servers of Addr, which are replicas of one shard: rows of any are rows of all.
+	Replicated bool `koanf:"replicated"`
+	// InsertQuorum is how many replicas must have a block before it has landed: a number, or auto, which is more than half.
+	InsertQuorum string `koanf:"insert_quorum"`
 	// Database is made by Migrate if it is absent.
 	Database string     `koanf:"database"`
 	User     string     `koanf:"user"`
@@ -58,6 +64,7 @@ func DefaultConfig() Config {
 		Database:       "hashpivot",
 		User:           "default",
 		Compression:    CompressionNone,
+		InsertQuorum:   quorumAuto,
 		DialTimeout:    5 * time.Second,
 		ReadTimeout:    60 * time.Second,
 		MaxConns:       16,
@@ -88,6 +95,9 @@ func (c Config) Validate() error {
 	if err := c.secure().Validate(); err != nil {
 		return errors.New(strings.TrimPrefix(err.Error(), section+"."))
 	}
+	if n, err := c.insertQuorum(); err != nil || n > len(c.Addr) {
+		return fmt.Errorf("insert_quorum: %q is neither auto nor a number from 1 to that of the replicas, %d", c.InsertQuorum, len(c.Addr))
+	}
 	switch {
 	case c.secure().Given() && !c.TLS:
 		return fmt.Errorf("ca_file, cert_file: are set but tls is off; set tls: true")
@@ -101,6 +111,39 @@ func (c Config) Validate() error {
 		return fmt.Errorf("max_result_rows: %d is below 1", c.MaxResultRows)
 	}
 	return nil
+}
+
+// quorumAuto is more than half of the replicas.
+const quorumAuto = "auto"
+
+// insertQuorum is a number, 0 for auto.
+func (c Config) insertQuorum() (int, error) {
+	if c.InsertQuorum == quorumAuto {
+		return 0, nil
+	}
+	n, err := strconv.Atoi(c.InsertQuorum)
+	if err == nil && n < 1 {
+		err = strconv.ErrRange
+	}
+	return n, err
+}
+
+// quorumWithin bounds the server's wait for other replicas to fetch a block; the outcome of an insert that takes longer is unknown (319).
+const quorumWithin = 20 * time.Second
+
+// replicatedSettings are those of every session with a replica. Quorums of several inserts may be under way at once, for landers share a table. DDL waits for the
+// replicas that live.
+func (c Config) replicatedSettings() clickhouse.Settings {
+	if !c.Replicated {
+		return nil
+	}
+	return clickhouse.Settings{
+		"insert_quorum":                c.InsertQuorum,
+		"insert_quorum_parallel":       1,
+		"insert_quorum_timeout":        quorumWithin.Milliseconds(),
+		"distributed_ddl_output_mode":  "none_only_active",
+		"distributed_ddl_task_timeout": int(ddlWithin.Seconds()),
+	}
 }
 
 // section of the configuration that is ours, for errors.
@@ -138,6 +181,7 @@ func (c Config) options(database string) *clickhouse.Options {
 	if c.MaxMemoryUsage > 0 {
 		o.Settings["max_memory_usage"] = c.MaxMemoryUsage
 	}
+	maps.Copy(o.Settings, c.replicatedSettings())
 	switch c.Compression {
 	case CompressionLZ4:
 		o.Compression = &clickhouse.Compression{Method: clickhouse.CompressionLZ4}

@@ -60,6 +60,27 @@ func IsOverload(err error) bool {
 	return false
 }
 
+// IsReplication reports whether err says that replicas or their Keepers do not do what is asked of them together: another replica may, or the same one later. Of
+// what was inserted the outcome is unknown.
+func IsReplication(err error) bool {
+	code, ok := Code(err)
+	switch code {
+	case
+		225, // NO_ZOOKEEPER
+		242, // TABLE_IS_READ_ONLY: the replica has lost its session with Keeper
+		244, // UNEXPECTED_ZOOKEEPER_ERROR
+		254, // NO_ACTIVE_REPLICAS
+		255, // TOO_MANY_RETRIES_TO_FETCH_PARTS
+		285, // TOO_FEW_LIVE_REPLICAS
+		286, // UNSATISFIED_QUORUM_FOR_PREVIOUS_WRITE
+		289, // REPLICA_IS_NOT_IN_QUORUM
+		319, // UNKNOWN_STATUS_OF_INSERT
+		999: // KEEPER_EXCEPTION
+		return ok
+	}
+	return false
+}
+
 // Code returns the server's error code in err, if the server has spoken at all.
 func Code(err error) (int32, bool) {
 	if ex, ok := errors.AsType[*clickhouse.Exception](err); ok {
@@ -80,8 +101,7 @@ func Code(err error) (int32, bool) {
 //   - 202 TOO_MANY_SIMULTANEOUS_QUERIES, 203 NO_FREE_CONNECTION, 241 MEMORY_LIMIT_EXCEEDED, 252 TOO_MANY_PARTS, 439
 //     CANNOT_SCHEDULE_TASK, 745 SERVER_OVERLOADED, 201 QUOTA_EXCEEDED: overload passes. Memory is no verdict on the block: another
 //     query held it.
-//   - 164 READONLY, 242 TABLE_IS_READ_ONLY, 225 NO_ZOOKEEPER, 999 KEEPER_EXCEPTION, 244 UNEXPECTED_ZOOKEEPER_ERROR, 254, 255, 285
-//     TOO_FEW_LIVE_REPLICAS, 286, 319 UNKNOWN_STATUS_OF_INSERT: the coordination is away; 319 is an unknown outcome by name.
+//   - 164 READONLY: an operator sees to the user. Those of IsReplication: the coordination is away; 319 UNKNOWN_STATUS_OF_INSERT is an unknown outcome by name.
 //   - 243 NOT_ENOUGH_SPACE, 1002 UNKNOWN_EXCEPTION (a full disk among others), 74 to 76: an operator frees the disk.
 //   - 32 ATTEMPT_TO_READ_AFTER_EOF, 33 CANNOT_READ_ALL_DATA, 99 to 102, 40 CHECKSUM_DOESNT_MATCH, 271 CANNOT_DECOMPRESS: a connection
 //     or an engine that died midway looks like this from the other side.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
 	"github.com/hashpivot/hashpivot/pkg/market"
 )
 
@@ -46,9 +48,15 @@ type EventQuery struct {
 // Events hands the selected events over in their order, at most q.Limit. A row that a table has twice, which the audit reports, is
 // handed over once. An error of fn ends the reading and is returned as it is. fn holds a connection: it must not wait for slow readers.
 func (s *Store) Events(ctx context.Context, q EventQuery, fn func(market.Event, market.Place) error) error {
-	r, err := s.newEventReader(q, fn)
+	r, err := newEventReader(q, fn)
 	if err != nil {
 		return err
+	}
+	if len(r.tables) == 0 {
+		return nil
+	}
+	if r.conn, err = s.reached(ctx, q.Stream, q.StoredSince, q.ThroughSeq); err != nil {
+		return fmt.Errorf("read events of %s: %w", q.Stream, err)
 	}
 	for r.left > 0 && len(r.tables) > 0 {
 		more, err := r.step(ctx)
@@ -73,9 +81,13 @@ func (s *Store) SeqBetween(ctx context.Context, stream market.Stream, since, t t
 	if !since.IsZero() {
 		where += " AND stream_time >= " + timeLiteral(since)
 	}
+	conn, err := s.upToDate(ctx, tables...)
+	if err != nil {
+		return 0, fmt.Errorf("find sequence of %s at %s: %w", stream, t.UTC().Format(time.RFC3339Nano), err)
+	}
 	var seq uint64
 	sql := "SELECT max(seq) FROM (" + union("max(stream_seq) AS seq", where, tables) + ")"
-	if err := s.conn.QueryRow(ctx, sql).Scan(&seq); err != nil {
+	if err := conn.QueryRow(ctx, sql).Scan(&seq); err != nil {
 		return 0, fmt.Errorf("find sequence of %s at %s: %w", stream, t.UTC().Format(time.RFC3339Nano), err)
 	}
 	return seq, nil
@@ -84,7 +96,7 @@ func (s *Store) SeqBetween(ctx context.Context, stream market.Stream, since, t t
 // eventReader reads a selection window by window: spans of sequences, or of event time, that are sized so that a query neither sorts the whole
 // table for one page nor asks for each row.
 type eventReader struct {
-	store  *Store
+	conn   driver.Conn
 	q      EventQuery
 	fn     func(market.Event, market.Place) error
 	tables []eventTable
@@ -126,14 +138,14 @@ const (
 	windowGrowth = 8
 )
 
-func (s *Store) newEventReader(q EventQuery, fn func(market.Event, market.Place) error) (*eventReader, error) {
+func newEventReader(q EventQuery, fn func(market.Event, market.Place) error) (*eventReader, error) {
 	if _, err := tablesOf(q.Stream); err != nil {
 		return nil, err
 	}
 	if q.Limit < 1 {
 		return nil, fmt.Errorf("read events of %s: limit %d is below 1", q.Stream, q.Limit)
 	}
-	r := &eventReader{store: s, q: q, fn: fn, left: q.Limit, tables: q.tables(), filter: q.filter()}
+	r := &eventReader{q: q, fn: fn, left: q.Limit, tables: q.tables(), filter: q.filter()}
 	if !q.ByEventTime {
 		r.from, r.span = q.AfterSeq, max(uint64(q.Limit), minSeqSpan)
 		r.end, r.open = q.ThroughSeq, q.ThroughSeq == 0
@@ -206,7 +218,7 @@ func (r *eventReader) step(ctx context.Context) (bool, error) {
 // advance moves behind a window that is exhausted.
 func (r *eventReader) advance(ctx context.Context, to uint64) (bool, error) {
 	if r.open {
-		top, err := r.store.MaxSeq(ctx, r.q.Stream)
+		top, err := maxSeq(ctx, r.conn, r.q.Stream)
 		if err != nil {
 			return false, err
 		}
@@ -240,7 +252,7 @@ func (r *eventReader) jump(ctx context.Context) (bool, error) {
 		parts[i] = "SELECT minOrNull(event_time) AS t FROM " + t.name + " WHERE " + r.where(t, r.end)
 	}
 	var first *time.Time
-	if err := r.store.conn.QueryRow(ctx, "SELECT min(t) FROM ("+strings.Join(parts, " UNION ALL ")+")").Scan(&first); err != nil {
+	if err := r.conn.QueryRow(ctx, "SELECT min(t) FROM ("+strings.Join(parts, " UNION ALL ")+")").Scan(&first); err != nil {
 		return false, fmt.Errorf("find next event of %s: %w", r.q.Stream, err)
 	}
 	if first == nil {

@@ -37,7 +37,7 @@ func (r *eventReader) rows(ctx context.Context, t eventTable, to uint64, limit i
 		" ORDER BY " + order + " LIMIT " + strconv.Itoa(limit)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	rows, err := r.store.conn.Query(clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"max_query_size": maxEventSQL})), sql)
+	rows, err := r.conn.Query(clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{"max_query_size": maxEventSQL})), sql)
 	if err != nil {
 		return fmt.Errorf("read events of %s: %w", t.name, err)
 	}

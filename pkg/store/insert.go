@@ -116,6 +116,7 @@ func (s *Store) insert(ctx context.Context, blk block, token string, ready func(
 		return nil
 	}
 	_ = conn.Close() // half of a block may be in it
+	s.leave(conn.at, err)
 	switch {
 	case err == nil: // the answer came, and ctx ended just then
 		return nil

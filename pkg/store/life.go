@@ -32,10 +32,14 @@ func (s *Store) Top(ctx context.Context, stream market.Stream, life time.Time) (
 	if err != nil {
 		return Top{}, err
 	}
+	conn, err := s.upToDate(ctx, tables...)
+	if err != nil {
+		return Top{}, fmt.Errorf("read greatest sequence of %s: %w", stream, err)
+	}
 	var t Top
 	var n uint64
 	sql := "SELECT max(seq), max(at), sum(n) FROM (" + union("max(stream_seq) AS seq, max(stream_time) AS at, count() AS n", " WHERE 1"+since(life), tables) + ")"
-	if err := s.conn.QueryRow(ctx, sql).Scan(&t.Seq, &t.Time, &n); err != nil {
+	if err := conn.QueryRow(ctx, sql).Scan(&t.Seq, &t.Time, &n); err != nil {
 		return Top{}, fmt.Errorf("read greatest sequence of %s: %w", stream, err)
 	}
 	if n == 0 {
@@ -63,11 +67,16 @@ func (p Places) Blocks() map[string]bool {
 	return out
 }
 
-// Places reads which places of a range have rows. It holds all of them in memory: it is for one range of the lander.
+// Places reads which places of a range have rows. It holds all of them in memory: it is for one range of the lander. On replicas, a quorum of them has every row that
+// it tells of.
 func (s *Store) Places(ctx context.Context, stream market.Stream, life time.Time, first, last uint64) (Places, error) {
 	tables, err := tablesOf(stream)
 	if err != nil {
 		return nil, err
+	}
+	conn, err := s.upToDate(ctx, tables...)
+	if err != nil {
+		return nil, fmt.Errorf("read places of %s from %d to %d: %w", stream, first, last, err)
 	}
 	out := Places{}
 	for _, t := range tables {
@@ -76,7 +85,7 @@ func (s *Store) Places(ctx context.Context, stream market.Stream, life time.Time
 			return nil, err
 		}
 		sql := fmt.Sprintf("SELECT stream_seq, idx, %s FROM %s WHERE stream_seq BETWEEN %d AND %d%s", cut.expr(), t, first, last, since(life))
-		rows, err := s.conn.Query(ctx, sql)
+		rows, err := conn.Query(ctx, sql)
 		if err != nil {
 			return nil, fmt.Errorf("read places of %s from %d to %d: %w", stream, first, last, err)
 		}
@@ -99,6 +108,11 @@ func (s *Store) Places(ctx context.Context, stream market.Stream, life time.Time
 		_ = rows.Close()
 		if err != nil {
 			return nil, fmt.Errorf("read places of %s: %w", stream, err)
+		}
+	}
+	if len(out) > 0 {
+		if err := s.secure(ctx, tables); err != nil {
+			return nil, fmt.Errorf("read places of %s from %d to %d: %w", stream, first, last, err)
 		}
 	}
 	return out, nil
@@ -141,8 +155,12 @@ func Layout() string {
 
 // Deployment is the identity of the database, made once with it: whoever lands into it writes it down beside the range, and can tell another database from it.
 func (s *Store) Deployment(ctx context.Context) (string, error) {
+	conn, err := s.upToDate(ctx, "deployment")
+	if err != nil {
+		return "", fmt.Errorf("read the identity of database %s: %w", s.cfg.Database, err)
+	}
 	var id uuid.UUID
-	if err := s.conn.QueryRow(ctx, "SELECT argMin(id, made_at) FROM deployment").Scan(&id); err != nil {
+	if err := conn.QueryRow(ctx, "SELECT argMin(id, made_at) FROM deployment").Scan(&id); err != nil {
 		return "", fmt.Errorf("read the identity of database %s: %w", s.cfg.Database, err)
 	}
 	if id == uuid.Nil {

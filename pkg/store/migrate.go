@@ -11,6 +11,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/database"
 
 	schema "github.com/hashpivot/hashpivot/schemas/clickhouse"
 )
@@ -23,13 +24,34 @@ func (s *Store) Migrate(ctx context.Context) error {
 	if err := s.notNewer(ctx); err != nil {
 		return fmt.Errorf("migrate %s: %w", s.cfg.Database, err)
 	}
+	if s.cfg.Replicated { // a replica may have come that has no database yet
+		if err := s.createOnReplicas(ctx); err != nil {
+			return s.mayNot(err)
+		}
+		if err := s.CatchUp(ctx); err != nil {
+			return fmt.Errorf("migrate %s: %w", s.cfg.Database, err)
+		}
+	} else if err := s.ofOneServer(ctx); err != nil {
+		return fmt.Errorf("migrate %s: %w", s.cfg.Database, err)
+	}
 	if current, err := s.Current(ctx); current || err != nil {
 		return err
 	}
-	if err := s.createDatabase(ctx); err != nil {
-		return s.mayNot(err)
+	if !s.cfg.Replicated {
+		if err := s.createDatabase(ctx); err != nil {
+			return s.mayNot(err)
+		}
 	}
 	return s.mayNot(s.migrateUp(ctx))
+}
+
+// ofOneServer refuses a replicated database where the configuration knows of one server.
+func (s *Store) ofOneServer(ctx context.Context) error {
+	_, err := s.madeAs(ctx, s.conn)
+	if code, ok := Code(err); ok && code == codeUnknownDatabase {
+		return nil
+	}
+	return err
 }
 
 // Current reports whether every migration of this version has been applied. It changes nothing.
@@ -86,11 +108,11 @@ func (s *Store) createDatabase(ctx context.Context) error {
 func (s *Store) migrate(ctx context.Context, up func(*goose.Provider) ([]*goose.MigrationResult, error)) error {
 	db := clickhouse.OpenDB(s.cfg.options(s.cfg.Database))
 	defer func() { _ = db.Close() }()
-	p, err := newProvider(db, s.log)
+	p, err := newProvider(db, s.cfg.Replicated, s.log)
 	if err != nil {
 		return fmt.Errorf("migrate %s: %w", s.cfg.Database, err)
 	}
-	if err := syncVersions(ctx, p, db); err != nil {
+	if err := s.syncVersions(ctx, p, db); err != nil {
 		return fmt.Errorf("migrate %s: %w", s.cfg.Database, err)
 	}
 	results, err := up(p)
@@ -112,17 +134,25 @@ func (s *Store) migrate(ctx context.Context, up func(*goose.Provider) ([]*goose.
 
 // syncVersions has goose's own table synced as ours are. A power cut in the half minute after a first start left a broken part for each migration, and
 // with more than a hundred of them the engine does not open its data directory any more.
-func syncVersions(ctx context.Context, p *goose.Provider, db *sql.DB) error {
-	pending, err := p.HasPending(ctx) // it makes the table too
-	if err != nil || !pending {
+func (s *Store) syncVersions(ctx context.Context, p *goose.Provider, db *sql.DB) error {
+	pending, err := p.HasPending(ctx)               // it makes the table too
+	if err != nil || !pending || s.cfg.Replicated { // made so
 		return err
 	}
 	_, err = db.ExecContext(ctx, "ALTER TABLE "+goose.DefaultTablename+" MODIFY SETTING fsync_after_insert = 1, fsync_part_directory = 1")
 	return err
 }
 
-func newProvider(db *sql.DB, log *slog.Logger) (*goose.Provider, error) {
-	p, err := goose.NewProvider(goose.DialectClickHouse, db, schema.Migrations, goose.WithSlog(log), goose.WithDisableGlobalRegistry(true))
+func newProvider(db *sql.DB, replicated bool, log *slog.Logger) (p *goose.Provider, err error) {
+	opts := []goose.ProviderOption{goose.WithSlog(log), goose.WithDisableGlobalRegistry(true)}
+	if replicated {
+		var versions database.Store
+		if versions, err = newReplicatedVersions(); err == nil {
+			p, err = goose.NewProvider(goose.DialectCustom, db, replicatedFiles{schema.Migrations}, append(opts, goose.WithStore(versions))...)
+		}
+	} else {
+		p, err = goose.NewProvider(goose.DialectClickHouse, db, schema.Migrations, opts...)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read migrations: %w", err)
 	}

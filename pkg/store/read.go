@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 	"github.com/shopspring/decimal"
 
 	"github.com/hashpivot/hashpivot/pkg/market"
@@ -28,9 +29,13 @@ func (s *Store) Landed(ctx context.Context, stream market.Stream, life time.Time
 	if err != nil {
 		return nil, err
 	}
+	conn, err := s.upToDate(ctx, tables...)
+	if err != nil {
+		return nil, fmt.Errorf("count landed rows of %s from %d to %d: %w", stream, from, to, err)
+	}
 	where := fmt.Sprintf(" WHERE stream_seq BETWEEN %d AND %d", from, to) + since(life)
 	sql := "SELECT stream_seq, count(), uniqExact(idx) FROM (" + union("stream_seq, idx", where, tables) + ") GROUP BY stream_seq ORDER BY stream_seq"
-	rows, err := s.conn.Query(ctx, sql)
+	rows, err := conn.Query(ctx, sql)
 	if err != nil {
 		return nil, fmt.Errorf("count landed rows of %s from %d to %d: %w", stream, from, to, err)
 	}
@@ -74,13 +79,17 @@ func (s *Store) Counts(ctx context.Context) (map[market.Stream]Count, error) {
 
 // MaxSeq returns the greatest stream sequence that is stored of a stream, 0 if nothing is.
 func (s *Store) MaxSeq(ctx context.Context, stream market.Stream) (uint64, error) {
+	return maxSeq(ctx, s.conn, stream)
+}
+
+func maxSeq(ctx context.Context, conn driver.Conn, stream market.Stream) (uint64, error) {
 	tables, err := tablesOf(stream)
 	if err != nil {
 		return 0, err
 	}
 	var seq uint64
 	sql := "SELECT max(seq) FROM (" + union("max(stream_seq) AS seq", "", tables) + ")"
-	if err := s.conn.QueryRow(ctx, sql).Scan(&seq); err != nil {
+	if err := conn.QueryRow(ctx, sql).Scan(&seq); err != nil {
 		return 0, fmt.Errorf("read greatest sequence of %s: %w", stream, err)
 	}
 	return seq, nil
@@ -109,7 +118,7 @@ type Result struct {
 	Rows    [][]any
 }
 
-// Query runs any statement and returns its whole answer, at most Config.MaxResultRows rows. Values are Go's; a Decimal
+// Query runs any statement, on the first replica that answers, which may lag (CatchUp), and returns its whole answer, at most Config.MaxResultRows rows. Values are Go's; a Decimal
 // is a json.Number of its exact text, a NULL is nil.
 func (s *Store) Query(ctx context.Context, sql string) (*Result, error) {
 	var out Result

@@ -2,8 +2,10 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
@@ -15,6 +17,10 @@ type Store struct {
 	log     *slog.Logger
 	conn    driver.Conn
 	inserts inserters
+	// replicas are the servers of a replicated database, each by itself; nil: there is one server.
+	replicas []*replica
+	// first is the address that inserts try first; after an error that another replica may not have, the next. lately is the replica that could be brought up last.
+	first, lately atomic.Uint32
 }
 
 // Open prepares a Store. It does not connect: a service may start before its database does, and Ping tells whether it is there.
@@ -32,15 +38,23 @@ func Open(_ context.Context, cfg Config, log *slog.Logger) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open store at %v: %w", cfg.Addr, err)
 	}
+	replicas, err := openReplicas(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", errors.Join(err, conn.Close()))
+	}
 	return &Store{
-		cfg: cfg, log: log.With("component", "store"), conn: conn, inserts: inserters{max: cfg.MaxConns, compress: cfg.Compression != CompressionNone},
+		cfg: cfg, replicas: replicas, log: log.With("component", "store"), conn: conn, inserts: inserters{max: cfg.MaxConns, compress: cfg.Compression != CompressionNone},
 	}, nil
 }
 
 // Close ends the connections.
 func (s *Store) Close() error {
 	s.inserts.close()
-	if err := s.conn.Close(); err != nil {
+	err := s.conn.Close()
+	for _, r := range s.replicas {
+		err = errors.Join(err, r.conn.Close())
+	}
+	if err != nil {
 		return fmt.Errorf("close store: %w", err)
 	}
 	return nil

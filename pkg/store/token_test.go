@@ -280,6 +280,15 @@ func TestErrorsAreClassified(t *testing.T) {
 			t.Errorf("code %d must be refused", code)
 		}
 	}
+	for _, code := range []int32{225, 242, 244, 254, 255, 285, 286, 289, 319, 999} {
+		err := fmt.Errorf("insert: %w", &clickhouse.Exception{Code: code})
+		if !store.IsReplication(err) || !store.IsTransient(err) || store.IsRefused(err) || store.IsSchema(err) || store.IsOverload(err) {
+			t.Errorf("code %d is of replicas, and passes", code)
+		}
+	}
+	if err := &(clickhouse.Exception{Code: 241}); store.IsReplication(err) || store.IsReplication(io.EOF) {
+		t.Error("memory and a lost connection are not of replicas")
+	}
 	if store.IsTransient(nil) || store.IsRefused(nil) {
 		t.Error("nil is no error")
 	}

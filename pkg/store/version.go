@@ -117,19 +117,6 @@ func (s *Store) Reads(ctx context.Context, table string) error {
 	return nil
 }
 
-// Granted asks whether the user has a grant on the database. known is false where the server does not answer that: the embedded engine has no grants.
-func (s *Store) Granted(ctx context.Context, grant string) (granted, known bool, _ error) {
-	var yes uint8
-	err := s.conn.QueryRow(ctx, fmt.Sprintf("CHECK GRANT %s ON %s.*", grant, s.cfg.Database)).Scan(&yes)
-	if _, spoken := Code(err); spoken {
-		return false, false, nil
-	}
-	if err != nil {
-		return false, false, fmt.Errorf("check grant %s: %w", grant, err)
-	}
-	return yes == 1, true, nil
-}
-
 // Disk is one of the server's disks.
 type Disk struct {
 	Name        string

@@ -21,7 +21,7 @@ type Need struct {
 	// Clients of the live feed, each with ClientEvents a second.
 	Clients      int     `json:"clients"`
 	ClientEvents float64 `json:"client_events"`
-	// Spare is for a deployment that lives without any one of its machines: three copies of each stream, two of each table, a second of every service.
+	// Spare is for a deployment that lives without any one of its machines: three copies of each stream and of each table with three Keepers, a second of every service.
 	Spare bool `json:"spare"`
 	// NodeCores and NodeMemory (bytes) of a machine.
 	NodeCores  int     `json:"node_cores"`
@@ -117,7 +117,7 @@ func Compute(n Need) (Plan, error) {
 
 	streamCopies, tableCopies, second := 1.0, 1.0, 1
 	if n.Spare {
-		streamCopies, tableCopies, second = 3, 2, 2
+		streamCopies, tableCopies, second = 3, 3, 2
 	}
 	d := float64(p.Deployments)
 	day := n.Events * n.Hours * 3600
@@ -163,6 +163,9 @@ func Compute(n Need) (Plan, error) {
 	gateway.Memory = gatewayMemory.Value*mib*float64(gateway.Instances) + clientMemory.Value*float64(n.Clients)*headroom.Value
 
 	p.Parts = []Part{feeds, signals, nats, lander, clickhouse, audit, gateway}
+	if n.Spare {
+		p.Parts = append(p.Parts, Part{Name: "keeper", Instances: 3, Memory: 3 * keeperMemory.Value * mib})
+	}
 	p.Total.Name = "all"
 	for _, x := range p.Parts {
 		p.Total.Instances += x.Instances
@@ -190,5 +193,6 @@ func (p *Plan) keys(nats Part, copies, units float64, n Need) {
 	}
 	if n.Spare {
 		add("nats.replicas", "3", "copies of each stream")
+		add("clickhouse.replicated", "true", "copies of each table; name every replica in clickhouse.addr")
 	}
 }

@@ -89,13 +89,13 @@ func TestSpareLivesWithoutAnyOne(t *testing.T) {
 	n := need()
 	n.Spare = true
 	p := compute(t, n)
-	for name, least := range map[string]int{"feeds": 6, "signals": 2, "nats": 3, "lander": 2, "clickhouse": 2, "gateway": 2} {
+	for name, least := range map[string]int{"feeds": 6, "signals": 2, "nats": 3, "lander": 2, "clickhouse": 3, "keeper": 3, "gateway": 2} {
 		if got := part(t, p, name).Instances; got < least {
 			t.Errorf("%d of %s", got, name)
 		}
 	}
 	one := compute(t, need())
-	if p.Nodes < 3 || part(t, p, "nats").Disk != 3*part(t, one, "nats").Disk || part(t, p, "clickhouse").Disk != 2*part(t, one, "clickhouse").Disk {
+	if p.Nodes < 3 || part(t, p, "nats").Disk != 3*part(t, one, "nats").Disk || part(t, p, "clickhouse").Disk != 3*part(t, one, "clickhouse").Disk {
 		t.Errorf("%+v", p)
 	}
 }

@@ -46,6 +46,7 @@ var (
 	feedMemory   = Cost{"feed", 512, "MiB", "the limit of docker-compose.yml", false}
 	brokerMemory = Cost{"nats-server", 1024, "MiB", "the limit of docker-compose.yml", false}
 	messageID    = Cost{"nats-server, a message id that is remembered (2 minutes)", 150, "bytes/message", "an estimate", false}
+	keeperMemory = Cost{"ClickHouse Keeper", 1024, "MiB", "the limit of docker-compose.yml", false}
 	engineMemory = Cost{"ClickHouse, for each core, and at least 8 GiB", 4096, "MiB/core", "ClickHouse's own advice", false}
 	aliveStreams = Cost{"streams that are alive: TRADES, QUOTES, BARS, SIGNALS", 4, "streams", "an assumption", false}
 	barRows      = Cost{"rows of a 1 s bar, provisional and final", 2, "rows/bar", "an assumption", false}
@@ -58,6 +59,6 @@ func Costs() []Cost {
 		fullMessage, smallMessage, messagesASec, feedEvent, feedMost, publishFull, publishSmall, brokerFull, brokerSmall, storedFull, storedSmall,
 		landerFull, landerSmall, landerAlive, landerMost, landerMemory, engineFull, engineSmall, engineAlive, rowBytes, barBytes, auditRow,
 		delivery, gatewayMemory, clientMemory,
-		feedMemory, brokerMemory, messageID, engineMemory, aliveStreams, barRows, headroom,
+		feedMemory, brokerMemory, messageID, keeperMemory, engineMemory, aliveStreams, barRows, headroom,
 	}
 }

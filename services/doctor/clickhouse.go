@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -157,22 +158,24 @@ func (c *ClickHouse) Grants(services ...string) Check {
 		if is == 0 {
 			return skip("there are no tables to try it on yet")
 		}
-		writes, migrates := false, false
+		var written []string // that the services add rows to
 		for _, s := range services {
-			writes = writes || slices.Contains([]string{Lander, Nightly, Audit}, s)
-			migrates = migrates || slices.Contains([]string{Lander, Nightly, Audit}, s) // each brings the schema up at its start
+			g, _ := store.GrantOf(s)
+			written = append(written, g.Inserts...)
 		}
-		var tables []string
+		tables := slices.Clone(written)
 		for _, s := range market.Streams() {
 			tables = append(tables, store.Tables(s)...)
 		}
+		slices.Sort(tables)
+		tables = slices.Compact(tables)
 		refused := make([]error, len(tables))
 		g, gctx := errgroup.WithContext(ctx)
 		g.SetLimit(4)
 		for i, t := range tables {
 			g.Go(func() error {
 				try := st.Reads
-				if writes {
+				if slices.Contains(written, t) {
 					try = st.Writes
 				}
 				err := try(gctx, t)
@@ -192,15 +195,8 @@ func (c *ClickHouse) Grants(services ...string) Check {
 				lacks = append(lacks, tables[i])
 			}
 		}
-		if migrates {
-			for _, grant := range []string{"CREATE TABLE", "CREATE VIEW", "ALTER TABLE"} {
-				if yes, known, err := st.Granted(ctx, grant); err == nil && known && !yes {
-					lacks = append(lacks, grant)
-				}
-			}
-		}
 		verb := "read"
-		if writes {
+		if len(written) > 0 {
 			verb = "write"
 		}
 		if len(lacks) > 0 {
@@ -208,11 +204,68 @@ func (c *ClickHouse) Grants(services ...string) Check {
 			if err := errors.Join(refused...); err != nil {
 				why = ": " + firstLine(err)
 			}
-			return fail(fmt.Sprintf("grant it, as the server's administrator: GRANT SELECT, INSERT, CREATE, ALTER, DROP ON %s.* TO %s; of the embedded one, see readonly in clickhouse.server.users", c.cfg.Database, c.cfg.User),
+			return fail(fmt.Sprintf("grant it, as the server's administrator: hashpivot clickhouse-users --database %s has what each user needs; of the embedded one, see readonly in clickhouse.server.users", c.cfg.Database),
 				"user %s may not %s: %s%s", c.cfg.User, verb, strings.Join(lacks, ", "), why)
 		}
-		return okay("user %s may %s all %d tables", c.cfg.User, verb, len(tables))
+		return okay("user %s may %s what its services need, of %d tables", c.cfg.User, verb, len(tables))
 	})
+}
+
+// A replica that is further behind than this is told of; and that it fails.
+const (
+	replicaLags   = time.Minute
+	replicaFailed = 10 * time.Minute
+)
+
+// Replicas says whether those of clickhouse.addr are all of one shard's, take rows, and are not behind; of a replicated database.
+func (c *ClickHouse) Replicas() Check {
+	return Check{"clickhouse replicas", func(ctx context.Context) []Finding {
+		st, err := c.tables.get(ctx)
+		if err != nil {
+			return one(skip("ClickHouse is not reached"))
+		}
+		var out []Finding
+		known, shards, names := 0, map[string]bool{}, map[string]bool{}
+		for _, r := range st.Replicas(ctx) {
+			out = append(out, c.replica(r))
+			if r.Err == nil {
+				known++
+				shards[r.Shard], names[r.Name] = true, true
+			}
+		}
+		if len(shards) > 1 {
+			out = append(out, fail("name the replicas of one shard in clickhouse.addr", "clickhouse.addr names servers of %d shards", len(shards)))
+		}
+		if len(names) < known {
+			out = append(out, fail("give each server a macro replica of its own, and name each once in clickhouse.addr", "%d servers of clickhouse.addr are %d replicas", known, len(names)))
+		}
+		return out
+	}}
+}
+
+func (c *ClickHouse) replica(r store.Replica) Finding {
+	const lost = "see to the server; landing goes on while a quorum of replicas lives (clickhouse.insert_quorum)"
+	const keeper = "see to its connection to Keeper, then SYSTEM RESTART REPLICAS there; landing goes on by the others"
+	switch _, spoken := store.Code(r.Err); {
+	case spoken:
+		return fail("run hashpivot migrate, which makes the database on a replica that has none", "%s: %s", r.Addr, firstLine(r.Err))
+	case r.Err != nil:
+		return fail(lost, "%s: %s", r.Addr, firstLine(r.Err))
+	case r.Total == 0:
+		return skip("%s: there are no replicated tables yet", r.Addr)
+	case len(r.ReadOnly) > 0:
+		return fail(keeper, "%s: %d tables take no rows: %s", r.Addr, len(r.ReadOnly), strings.Join(r.ReadOnly, ", "))
+	case r.Total != len(c.cfg.Addr):
+		return fail("name every replica in clickhouse.addr, by an address of its own and not a balancer's; one that is gone for good: SYSTEM DROP REPLICA",
+			"%s: the tables have %d replicas, clickhouse.addr names %d", r.Addr, r.Total, len(c.cfg.Addr))
+	case r.Active < r.Total:
+		return warn(lost, "%s: of %d replicas %d are active", r.Addr, r.Total, r.Active)
+	case r.Delay >= replicaFailed:
+		return fail("see system.replication_queue there", "%s: is %s behind", r.Addr, r.Delay)
+	case r.Delay >= replicaLags:
+		return warn("see system.replication_queue there, if it stays", "%s: is %s behind", r.Addr, r.Delay)
+	}
+	return okay("%s: replica %s of %d, %s behind", r.Addr, r.Name, r.Total, r.Delay)
 }
 
 func firstLine(err error) string {

@@ -5,6 +5,7 @@ package doctor
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -103,13 +104,13 @@ func nobody(t *testing.T) string {
 func TestOneHidesNoOther(t *testing.T) {
 	n := natsOf(t, "nats://"+nobody(t), nil)
 	cfg := store.DefaultConfig()
-	cfg.Addr = []string{nobody(t)}
+	cfg.Addr, cfg.Replicated = []string{nobody(t), nobody(t)}, true
 	c := tables(t, cfg)
 	release := make(chan struct{})
 	defer close(release)
 	all := Run(t.Context(), []Check{
 		{"hangs", func(context.Context) []Finding { <-release; return nil }},
-		n.Reached(), n.Clock(time.Minute), n.Permissions(), n.Streams(), n.Storage(), c.Reached(), c.Clock(), c.Schema(), c.Grants(Lander), c.Disks(), Deployment(n, c, "live"),
+		n.Reached(), n.Clock(time.Minute), n.Permissions(), n.Streams(), n.Storage(), c.Reached(), c.Clock(), c.Schema(), c.Grants(Lander), c.Disks(), c.Replicas(), Deployment(n, c, "live"),
 		Simple("stands", func(context.Context) Finding { return okay("it does") }),
 	}, time.Second)
 	state := map[string]State{}
@@ -121,7 +122,7 @@ func TestOneHidesNoOther(t *testing.T) {
 	}
 	for name, s := range map[string]State{
 		"hangs": Fail, "nats": Fail, "clickhouse": Fail, "stands": OK, "nats clock": Skip, "nats permissions": Skip, "streams": Skip, "nats storage": Skip,
-		"clickhouse clock": Skip, "schema": Skip, "clickhouse grants": Skip, "clickhouse disk": Skip, "deployment": Skip,
+		"clickhouse clock": Skip, "schema": Skip, "clickhouse grants": Skip, "clickhouse disk": Skip, "clickhouse replicas": Fail, "deployment": Skip,
 	} {
 		if state[name] != s {
 			t.Errorf("%s is %s, want %s", name, state[name], s)
@@ -555,4 +556,29 @@ func TestMachine(t *testing.T) {
 	defer func() { _ = l.Close() }()
 	want(t, Addresses(map[string]string{"nats.addr": l.Addr().String(), "admin.addr": "127.0.0.1:0"}), Fail, "nats.addr", "in use")
 	want(t, Addresses(map[string]string{"nats.addr": "127.0.0.1:0"}), OK)
+}
+
+// TestReplica judges what a replica says of itself.
+func TestReplica(t *testing.T) {
+	cfg := store.DefaultConfig()
+	cfg.Addr, cfg.Replicated = []string{"a:9000", "b:9000", "c:9000"}, true
+	c := tables(t, cfg)
+	well := store.Replica{Addr: "a:9000", Name: "r1", Shard: "1", Active: 3, Total: 3}
+	f := func(change func(*store.Replica), state State, says string) {
+		t.Helper()
+		r := well
+		change(&r)
+		got := c.replica(r)
+		if got.State != state || !strings.Contains(got.Detail, says) || !strings.Contains(got.Detail, r.Addr) || (state == Fail || state == Warn) && got.Fix == "" {
+			t.Errorf("%+v: %+v, want %s with %q", r, got, state, says)
+		}
+	}
+	f(func(*store.Replica) {}, OK, "replica r1 of 3")
+	f(func(r *store.Replica) { r.Err = errors.New("connection refused") }, Fail, "refused")
+	f(func(r *store.Replica) { r.ReadOnly = []string{"trades"} }, Fail, "trades")
+	f(func(r *store.Replica) { r.Total, r.Active = 2, 2 }, Fail, "have 2 replicas, clickhouse.addr names 3")
+	f(func(r *store.Replica) { r.Active = 2 }, Warn, "2 are active")
+	f(func(r *store.Replica) { r.Delay = 2 * time.Minute }, Warn, "2m0s behind")
+	f(func(r *store.Replica) { r.Delay = time.Hour }, Fail, "1h0m0s behind")
+	f(func(r *store.Replica) { *r = store.Replica{Addr: "a:9000", Name: "r1"} }, Skip, "no replicated tables")
 }

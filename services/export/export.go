@@ -60,6 +60,10 @@ func Run(ctx context.Context, st *store.Store, opt Options, told func(File) erro
 	if e.query == "" {
 		e.name = opt.Table
 	}
+	// Who may only read exports what the replica that answers has.
+	if err := st.CatchUp(ctx); err != nil && !store.IsDenied(err) {
+		return Result{}, err
+	}
 	if err := e.look(ctx, opt.Table); err != nil {
 		return Result{}, err
 	}

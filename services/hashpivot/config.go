@@ -211,6 +211,9 @@ func (c *config) validate() error {
 	}
 	ch := c.ClickHouse.Config
 	if len(ch.Addr) == 0 {
+		if ch.Replicated {
+			errs = append(errs, errors.New("clickhouse.replicated: wants the servers that are replicas in clickhouse.addr; the embedded engine is one by itself"))
+		}
 		ch.Addr = []string{c.ClickHouse.NativeAddr}
 	}
 	if err := ch.Validate(); err != nil {

@@ -174,6 +174,9 @@ func (s *surgery) servers() []doctor.Check {
 		} else {
 			s.tables = doctor.NewClickHouse(s.cfg.ClickHouse.Config)
 			out = append(out, s.tables.Reached(), s.tables.Clock(), s.tables.Schema(), s.tables.Grants(s.services...), s.tables.Disks())
+			if s.cfg.ClickHouse.Replicated {
+				out = append(out, s.tables.Replicas())
+			}
 		}
 	}
 	if s.nats != nil {

@@ -42,6 +42,8 @@ func (w *worker) patiently(ctx context.Context, step string, do func() error) er
 				hint = "NATS is not reached: nothing is sent to ClickHouse until it is"
 			case store.IsFull(err):
 				hint = "ClickHouse has no room on its disk: free some; nothing is lost"
+			case store.IsReplication(err):
+				hint = "ClickHouse's replicas or their Keepers do not do it together: see system.replicas on each, and hashpivot doctor; nothing is lost"
 			case store.IsSchema(err):
 				hint = "the database's schema or rights are not this version's: run hashpivot migrate, check the user"
 			case store.IsRefused(err):
@@ -66,6 +68,8 @@ func cause(err error) string {
 		return "overload"
 	case store.IsFull(err):
 		return "full"
+	case store.IsReplication(err):
+		return "replication"
 	case store.IsSchema(err):
 		return "schema"
 	case store.IsRefused(err):

@@ -28,6 +28,9 @@ func (s *Service) Observe(ctx context.Context, d session.Date, audit bool) (comp
 	if !day.is {
 		return f, nil
 	}
+	if err := s.deps.Store.CatchUp(ctx); err != nil {
+		return f, fmt.Errorf("observe %s: %w", d, err)
+	}
 	for _, g := range []func(context.Context, *complete.Facts) error{s.feeds, s.leases, s.gaps, s.bars, s.streams, s.inputs} {
 		if err := g(ctx, &f); err != nil {
 			return f, fmt.Errorf("observe %s: %w", d, err)

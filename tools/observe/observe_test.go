@@ -34,10 +34,11 @@ type metric struct {
 	labels []string
 }
 
-// foreign are metrics of Prometheus itself and of its client library.
+// foreign are metrics of Prometheus itself, of its client library and of a ClickHouse server.
 var foreign = map[string]metric{
 	"up": {"gauge", nil}, "process_start_time_seconds": {"gauge", nil}, "process_resident_memory_bytes": {"gauge", nil}, "process_cpu_seconds_total": {"counter", nil}, "go_goroutines": {"gauge", nil},
-	"ALERTS": {"gauge", []string{"alertname", "alertstate"}},
+	"ALERTS":                            {"gauge", []string{"alertname", "alertstate"}},
+	"ClickHouseMetrics_ReadonlyReplica": {"gauge", nil}, "ClickHouseAsyncMetrics_ReplicasMaxAbsoluteDelay": {"gauge", nil},
 }
 
 func documented(t testing.TB) map[string]metric {

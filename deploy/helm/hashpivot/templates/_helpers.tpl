@@ -35,7 +35,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- /* The configuration of all services; what is secret comes by the environment. */}}
 {{- define "hashpivot.config" -}}
 {{- $nats := dict "url" (include "hashpivot.natsURL" .) }}
-{{- $clickhouse := dict "addr" (include "hashpivot.clickhouseAddr" . | fromYamlArray) "user" "hashpivot" }}
+{{- $clickhouse := dict "addr" (include "hashpivot.clickhouseAddr" . | fromYamlArray) }}
+{{- if and .Values.clickhouse.enabled (gt (int .Values.clickhouse.replicas) 1) }}
+{{- $_ := set $clickhouse "replicated" true }}
+{{- end }}
 {{- if .Values.tls.caSecret }}
 {{- $_ := set $nats "ca_file" "/etc/hashpivot/tls/ca.crt" }}
 {{- if or .Values.clickhouse.tls (not .Values.clickhouse.enabled) }}
@@ -100,8 +103,10 @@ spec:
         - name: HASHPIVOT_NATS__PASSWORD
           valueFrom: {secretKeyRef: {name: {{ .root.Values.global.secret }}, key: nats-{{ .name }}}}
         {{- if .service.tables }}
+        - name: HASHPIVOT_CLICKHOUSE__USER
+          value: {{ .name }}
         - name: HASHPIVOT_CLICKHOUSE__PASSWORD
-          valueFrom: {secretKeyRef: {name: {{ .root.Values.global.secret }}, key: clickhouse}}
+          valueFrom: {secretKeyRef: {name: {{ .root.Values.global.secret }}, key: clickhouse-{{ .name }}}}
         {{- end }}
         {{- if and (eq .name "gateway") .root.Values.gateway.auth }}
         - name: HASHPIVOT_GATEWAY__AUTH__KEYS__MAIN__ALGORITHM
