@@ -324,7 +324,7 @@ func (r *roll) start(ctx context.Context) error {
 		}
 	}
 	err = r.poll(ctx, "the feeds to be connected and all to have landed", startWithin, func(ctx context.Context) error {
-		out, err := r.sql(ctx, "SELECT countIf(state = 'connected'), count() FROM (SELECT source, argMax(state, (event_time, stream_seq, idx)) AS state FROM feed_events GROUP BY source)")
+		out, err := r.sql(ctx, "SELECT countIf(state = 'connected'), count() FROM (SELECT source, argMax(state, (event_time, stream_time, stream_seq, idx)) AS state FROM feed_events GROUP BY source)")
 		if err != nil {
 			return err
 		}

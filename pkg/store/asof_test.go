@@ -31,7 +31,7 @@ func TestAsOfIsTheSameForEver(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := st.Insert(ctx, b, fmt.Sprint("as of ", seq)); err != nil {
+		if err := st.Insert(ctx, b, fmt.Sprint("as of ", seq, stored)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -120,6 +120,19 @@ func TestAsOfIsTheSameForEver(t *testing.T) {
 			t.Errorf("%s an hour later is still what it was", view)
 		} else if ofNow != "" && later != ask(ofNow) {
 			t.Errorf("%s an hour later is not %s", view, ofNow)
+		}
+	}
+
+	// The streams are deleted and made again, and the same revisions come under smaller sequences: they are the newer ones.
+	seq = 0
+	insert(moment.Add(2*time.Hour), first...)
+	for view, ofNow := range views {
+		again := asOf(view, moment.Add(2*time.Hour))
+		if again == asOf(view, moment.Add(time.Hour)) {
+			t.Errorf("%s does not see what came after its stream was made again", view)
+		}
+		if ofNow != "" && again != ask(ofNow) {
+			t.Errorf("after the streams were made again %s is not %s:\n%.200s\n%.200s", view, ofNow, again, ask(ofNow))
 		}
 	}
 }

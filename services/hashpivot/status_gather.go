@@ -193,7 +193,7 @@ func (l *look) rows(ctx context.Context) error {
 }
 
 func (l *look) feeds(ctx context.Context) error {
-	res, err := l.b.store.Query(ctx, "SELECT source, argMax(state, (event_time, stream_seq, idx)), argMax(detail, (event_time, stream_seq, idx)), max(event_time) FROM feed_events GROUP BY source ORDER BY source")
+	res, err := l.b.store.Query(ctx, "SELECT source, argMax(state, (event_time, stream_time, stream_seq, idx)), argMax(detail, (event_time, stream_time, stream_seq, idx)), max(event_time) FROM feed_events GROUP BY source ORDER BY source")
 	if err != nil {
 		return err
 	}

@@ -78,8 +78,8 @@ func (s *Service) feeds(ctx context.Context, f *complete.Facts) error {
 	res, err := s.deps.Store.Query(ctx, fmt.Sprintf(`
 SELECT
     source,
-    argMaxIf(state, (event_time, stream_seq, idx), event_time <= %[1]s) = 'connected' OR countIf(state = 'connected' AND event_time > %[1]s AND event_time < %[2]s) > 0,
-    argMax(state, (event_time, stream_seq, idx)), max(event_time), argMax(detail, (event_time, stream_seq, idx))
+    argMaxIf(state, (event_time, stream_time, stream_seq, idx), event_time <= %[1]s) = 'connected' OR countIf(state = 'connected' AND event_time > %[1]s AND event_time < %[2]s) > 0,
+    argMax(state, (event_time, stream_time, stream_seq, idx)), max(event_time), argMax(detail, (event_time, stream_time, stream_seq, idx))
 FROM feed_events
 WHERE event_time <= %[3]s
 GROUP BY source
@@ -141,7 +141,7 @@ func (s *Service) bars(ctx context.Context, f *complete.Facts) error {
 SELECT source, toString(interval), countIf(is_final), countIf(NOT is_final), arraySort(groupUniqArrayIf(%[4]d)(symbol, NOT is_final))
 FROM
 (
-    SELECT source, interval, symbol, argMax(final, (rev, stream_seq, idx)) AS is_final
+    SELECT source, interval, symbol, argMax(final, (rev, stream_time, stream_seq, idx)) AS is_final
     FROM bars
     WHERE event_time >= %[1]s AND event_time < %[2]s AND (trade_date = %[3]s OR (trade_date = '' AND interval = '1d' AND toDate(event_time) = %[3]s))
     GROUP BY source, interval, symbol, session, event_time

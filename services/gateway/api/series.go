@@ -41,7 +41,7 @@ func serialOf(channel live.Channel, symbol string) (serial, bool) {
 			return serial{"btc_fees", "", "''", []string{"fastest_sat_per_vb", "half_hour_sat_per_vb", "hour_sat_per_vb", "economy_sat_per_vb", "minimum_sat_per_vb"}}, true
 		case "block":
 			// Of a reorganised height the last telling holds.
-			return serial{"(SELECT * FROM btc_blocks ORDER BY rev DESC, stream_seq DESC, idx DESC LIMIT 1 BY source, height)", "", "''", []string{
+			return serial{"(SELECT * FROM btc_blocks ORDER BY rev DESC, stream_time DESC, stream_seq DESC, idx DESC LIMIT 1 BY source, height)", "", "''", []string{
 				"height", "difficulty", "subsidy_sat", "fees_sat", "reward_sat", "tx_count", "size_bytes", "weight_units",
 			}}, true
 		}
@@ -99,7 +99,7 @@ func (h *handler) series(r *http.Request, p *params) (answer, error) {
 	if m := p.text("method"); m != "" {
 		where = append(where, s.labels+" = "+store.QuoteText(m))
 	}
-	sql := "SELECT " + bucketSQL(bucket) + " AS bucket, source AS src, " + s.labels + " AS label, argMax((" + p.text("field") + ", event_time), (event_time, rev, stream_seq, idx)) AS last" +
+	sql := "SELECT " + bucketSQL(bucket) + " AS bucket, source AS src, " + s.labels + " AS label, argMax((" + p.text("field") + ", event_time), (event_time, rev, stream_time, stream_seq, idx)) AS last" +
 		" FROM " + s.from + " WHERE " + strings.Join(where, " AND ") + fmt.Sprintf(" GROUP BY bucket, src, label ORDER BY bucket, src, label LIMIT %d", maxBuckets+1)
 	points, err := h.rows(r.Context(), "SELECT bucket AS time, src AS source, label AS method, toString(last.1) AS value, last.2 AS event_time FROM ("+sql+") ORDER BY bucket, src, label")
 	if err != nil {

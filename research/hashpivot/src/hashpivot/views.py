@@ -34,7 +34,7 @@ def _rows(db: Database, relation: str, keep: Sequence[str], order: str, paramete
 def _log(db: Database, table: str, keys: str, day: str, keep: Sequence[str], parameters: Mapping[str, Any], exact: bool = False) -> pd.DataFrame:
     """The last revision of each fact of an append-only table that was stored by as_of, with its mark and day."""
     where = " AND ".join([_STORED, f"{MARK} = {{mark:String}}", f"{day} >= {{since:Date}}", f"{day} <= {{until:Date}}", *keep])
-    sql = f"SELECT *, {MARK} AS mark, {day} AS day FROM {table} WHERE {where} ORDER BY {keys}, rev DESC, stream_seq DESC, idx DESC LIMIT 1 BY {keys}"
+    sql = f"SELECT *, {MARK} AS mark, {day} AS day FROM {table} WHERE {where} ORDER BY {keys}, rev DESC, stream_time DESC, stream_seq DESC, idx DESC LIMIT 1 BY {keys}"
     return db.frame(sql, parameters, exact=exact)
 
 
@@ -98,7 +98,7 @@ def offers(db: Database, *, as_of: datetime = EVER, mark: str = "", day: date) -
         f"""SELECT *, {MARK} AS mark FROM gpu_offers
         WHERE {_STORED} AND mark = {{mark:String}} AND toDate(event_time) <= {{day:Date}}
             AND provider IN (SELECT provider FROM gpu_offers WHERE {_STORED} AND {MARK} = {{mark:String}} AND toDate(event_time) = {{day:Date}})
-        ORDER BY provider, gpu, class, offer_id, event_time DESC, rev DESC, stream_seq DESC, idx DESC LIMIT 1 BY provider, gpu, class, offer_id""",
+        ORDER BY provider, gpu, class, offer_id, event_time DESC, rev DESC, stream_time DESC, stream_seq DESC, idx DESC LIMIT 1 BY provider, gpu, class, offer_id""",
         {"as_of": as_of, "mark": mark, "day": day},
     ).query("action != 'closed'")
 
@@ -108,7 +108,7 @@ def gaps(db: Database, *, as_of: datetime = EVER, mark: str = "", since: date = 
     return db.frame(
         f"""SELECT source, symbol, from_time, to_time, state, reason, recovered FROM
         (SELECT * FROM feed_gaps WHERE {_STORED} AND {MARK} = {{mark:String}}
-            ORDER BY source, gap_id, rev DESC, stream_seq DESC, idx DESC LIMIT 1 BY source, gap_id)
+            ORDER BY source, gap_id, rev DESC, stream_time DESC, stream_seq DESC, idx DESC LIMIT 1 BY source, gap_id)
         WHERE ifNull(toDate(from_time), toDate('1990-01-01')) <= {{until:Date}} AND ifNull(toDate(to_time), toDate('2100-01-01')) >= {{since:Date}}
         ORDER BY source, symbol, from_time, to_time, state""",
         {"as_of": as_of, "mark": mark, "since": since, "until": until},

@@ -1,6 +1,6 @@
 -- +goose NO TRANSACTION
 -- +goose Up
-CREATE OR REPLACE VIEW bars_of_as_of AS
+CREATE OR REPLACE VIEW bars_of AS
 SELECT
     {symbol:String} AS symbol, {interval:String} AS interval, concat(bar_source, '-prints') AS source, bar_mark AS mark, bar_session AS session,
     fromUnixTimestamp64Nano(start_ns, 'UTC') AS event_time, bar_date AS trade_date, bar_method AS method,
@@ -14,7 +14,7 @@ FROM
     SELECT
         *,
         arrayFilter(x -> x.2 < end_ns AND x.3 > start_ns, gap_lines) AS touching,
-        (SELECT count() FROM adjustment_factors WHERE loaded_at <= {as_of:DateTime64(9, 'UTC')}) AS actions,
+        (SELECT count() FROM adjustment_factors WHERE loaded_at <= toDateTime64('2200-01-01 00:00:00', 9, 'UTC')) AS actions,
         if(found.3 = 0, toDecimal256(1, 30), found.3) AS split_factor, if(found.4 = 0, toDecimal256(1, 30), found.4) AS total_factor
     FROM
     (
@@ -22,9 +22,9 @@ FROM
             (
                 SELECT groupUniqArray((from_date, to_date, split_factor, total_factor))
                 FROM adjustment_factors
-                WHERE symbol = {symbol:String} AND version = (SELECT argMax(version, loaded_at) FROM adjustment_factors WHERE loaded_at <= {as_of:DateTime64(9, 'UTC')})
-                    AND as_of_from <= toDate(least({as_of:DateTime64(9, 'UTC')}, now64(9, 'UTC')), 'America/New_York')
-                    AND toDate(least({as_of:DateTime64(9, 'UTC')}, now64(9, 'UTC')), 'America/New_York') < as_of_to
+                WHERE symbol = {symbol:String} AND version = (SELECT argMax(version, loaded_at) FROM adjustment_factors WHERE loaded_at <= toDateTime64('2200-01-01 00:00:00', 9, 'UTC'))
+                    AND as_of_from <= toDate(least(toDateTime64('2200-01-01 00:00:00', 9, 'UTC'), now64(9, 'UTC')), 'America/New_York')
+                    AND toDate(least(toDateTime64('2200-01-01 00:00:00', 9, 'UTC'), now64(9, 'UTC')), 'America/New_York') < as_of_to
             ) AS factors
         SELECT
             *,
@@ -137,9 +137,11 @@ FROM
                                                                         ns, sequence, stream_seq, idx, (price_usd, size_shares, arrayMap(c -> toString(c), conditions), toString(tape)) AS what
                                                                     FROM
                                                                     (
-                                                                        SELECT *, toUnixTimestamp64Nano(event_time) AS ns, if(trade_id != '', trade_id, concat(toString(ns), '@', toString(price_usd), 'x', toString(size_shares))) AS own_id
+                                                                        SELECT
+                                                                            source, exchange, action, trade_id, original_trade_id, sequence, stream_seq, idx, price_usd, size_shares, conditions, tape,
+                                                                            toUnixTimestamp64Nano(event_time) AS ns, if(trade_id != '', trade_id, concat(toString(ns), '@', toString(price_usd), 'x', toString(size_shares))) AS own_id
                                                                         FROM trades
-                                                                        WHERE symbol = {symbol:String} AND stream_time <= {as_of:DateTime64(9, 'UTC')}
+                                                                        WHERE symbol = {symbol:String} AND stream_time <= toDateTime64('2200-01-01 00:00:00', 9, 'UTC')
                                                                             AND event_time >= {from_time:DateTime64(9, 'UTC')} - INTERVAL 27 HOUR AND event_time < {to_time:DateTime64(9, 'UTC')} + INTERVAL 5 DAY
                                                                             AND (action != 'trade' OR event_time < {to_time:DateTime64(9, 'UTC')} + INTERVAL 27 HOUR)
                                                                     )
@@ -200,9 +202,11 @@ FROM
                                                                 ns, sequence, stream_seq, idx, (price_usd, size_shares, arrayMap(c -> toString(c), conditions), toString(tape)) AS what
                                                             FROM
                                                             (
-                                                                SELECT *, toUnixTimestamp64Nano(event_time) AS ns, if(trade_id != '', trade_id, concat(toString(ns), '@', toString(price_usd), 'x', toString(size_shares))) AS own_id
+                                                                SELECT
+                                                                    source, exchange, action, trade_id, original_trade_id, sequence, stream_seq, idx, price_usd, size_shares, conditions, tape,
+                                                                    toUnixTimestamp64Nano(event_time) AS ns, if(trade_id != '', trade_id, concat(toString(ns), '@', toString(price_usd), 'x', toString(size_shares))) AS own_id
                                                                 FROM trades
-                                                                WHERE symbol = {symbol:String} AND stream_time <= {as_of:DateTime64(9, 'UTC')}
+                                                                WHERE symbol = {symbol:String} AND stream_time <= toDateTime64('2200-01-01 00:00:00', 9, 'UTC')
                                                                     AND event_time >= {from_time:DateTime64(9, 'UTC')} - INTERVAL 27 HOUR AND event_time < {to_time:DateTime64(9, 'UTC')} + INTERVAL 5 DAY
                                                                     AND (action != 'trade' OR event_time < {to_time:DateTime64(9, 'UTC')} + INTERVAL 27 HOUR)
                                                             )
@@ -260,9 +264,9 @@ FROM
             SELECT of_source, groupArray((line.1, ifNull(toUnixTimestamp64Nano(line.2), toInt64(0)), ifNull(toUnixTimestamp64Nano(line.3), toInt64(9000000000000000000)), line.4)) AS gap_lines
             FROM
             (
-                SELECT toString(source) AS of_source, gap_id, argMax((toString(symbol), from_time, to_time, toString(state)), (rev, stream_seq, idx)) AS line
+                SELECT toString(source) AS of_source, gap_id, argMax((toString(symbol), from_time, to_time, toString(state)), (rev, stream_time, stream_seq, idx)) AS line
                 FROM feed_gaps
-                WHERE stream_time <= {as_of:DateTime64(9, 'UTC')}
+                WHERE stream_time <= toDateTime64('2200-01-01 00:00:00', 9, 'UTC')
                 GROUP BY source, gap_id
                 HAVING line.1 IN ('*', {symbol:String}) AND (line.2 IS NULL OR line.2 < {to_time:DateTime64(9, 'UTC')} + INTERVAL 1 DAY)
                     AND (line.3 IS NULL OR line.3 > {from_time:DateTime64(9, 'UTC')})
@@ -277,4 +281,4 @@ WHERE
         OR 86400 % greatest(1, toUInt32OrZero(extract({interval:String}, '^[0-9]+')) * transform(substring({interval:String}, length({interval:String})), ['s', 'm', 'h', 'd'], [1, 60, 3600, 86400], 1)) != 0,
         'interval is none of 1s, 1m, 1h, 1d, nor a number of s, m or h that divides a day')
 ) = 0
-COMMENT 'bars_of as it was known at a moment: SELECT ... FROM bars_of_as_of(symbol = \'IREN\', interval = \'5m\', from_time = \'2026-11-20 14:30:00\', to_time = \'2026-11-20 21:00:00\', as_of = \'2026-11-21 00:00:00\')';
+COMMENT 'Bars of a symbol that begin from from_time up to before to_time, made of the raw prints by the method of docs/bars.md when it is asked: corrections applied, cancelled prints gone, sale conditions by the venue. interval: 1s, 1m, 1h, 1d, or any number of s, m or h that divides a day. USD and shares; close_split_usd and close_total_usd are adjusted up to now; gaps are the lines of the gap ledger that touch the bar, gaps_unfilled those that were not filled: such a bar is not whole. SELECT ... FROM bars_of(symbol = \'IREN\', interval = \'5m\', from_time = \'2026-11-20 14:30:00\', to_time = \'2026-11-20 21:00:00\')';

@@ -76,7 +76,7 @@ FROM
                         SELECT
                             multiIf(startsWith(bars.source, 'sim-'), 'sim-', startsWith(bars.source, 'rec-'), 'rec-', '') AS mark, toString(bars.symbol) AS symbol,
                             event_time + INTERVAL 1 MINUTE AS at, toString(bars.session) AS session, toString(bars.source) AS source,
-                            argMax((bars.close_usd, bars.volume, bars.trade_count, bars.method), (rev, stream_seq, idx)) AS last,
+                            argMax((bars.close_usd, bars.volume, bars.trade_count, bars.method), (rev, stream_time, stream_seq, idx)) AS last,
                             toNullable(last.1) AS close_usd, if(last.2 = 0 AND last.3 = 0, NULL, last.2) AS volume,
                             substring(source, length(mark) + 1) AS base,
                             multiIf(endsWith(base, '-prints'), 9, startsWith(base, 'alpaca'), 1, startsWith(base, 'massive'), 2, base = 'finnhub', 3, 4) AS rank
@@ -94,7 +94,7 @@ FROM
 
                     SELECT
                         multiIf(startsWith(hashprice.source, 'sim-'), 'sim-', startsWith(hashprice.source, 'rec-'), 'rec-', '') AS mark, '', event_time, NULL, NULL, '', '', false, NULL, NULL,
-                        argMax(hashprice_usd, (rev, stream_seq, idx)), argMax(btc_usd, (rev, stream_seq, idx)), argMax(btc_usd_age_ms, (rev, stream_seq, idx)), '', NULL
+                        argMax(hashprice_usd, (rev, stream_time, stream_seq, idx)), argMax(btc_usd, (rev, stream_time, stream_seq, idx)), argMax(btc_usd_age_ms, (rev, stream_time, stream_seq, idx)), '', NULL
                     FROM hashprice
                     WHERE method = 'tip144' AND NOT published AND stream_time <= {as_of:DateTime64(9, 'UTC')}
                         AND event_time >= {from_time:DateTime64(9, 'UTC')} - INTERVAL 30 MINUTE AND event_time <= {to_time:DateTime64(9, 'UTC')} + INTERVAL 1 MINUTE
@@ -104,7 +104,7 @@ FROM
 
                     SELECT
                         multiIf(startsWith(gpu_rates.source, 'sim-'), 'sim-', startsWith(gpu_rates.source, 'rec-'), 'rec-', '') AS mark, '', event_time, NULL, NULL, '', '', false, NULL, NULL,
-                        NULL, NULL, NULL, substring(gpu, 1, 4), argMax(usd_per_gpu_hour, (rev, stream_seq, idx))
+                        NULL, NULL, NULL, substring(gpu, 1, 4), argMax(usd_per_gpu_hour, (rev, stream_time, stream_seq, idx))
                     FROM gpu_rates
                     WHERE gpu IN ('h100-sxm', 'h200', 'b200') AND class = 'on-demand' AND method = 'gpu-wmedian' AND version = 1 AND stream_time <= {as_of:DateTime64(9, 'UTC')}
                         AND event_time >= {from_time:DateTime64(9, 'UTC')} - INTERVAL 30 MINUTE AND event_time <= {to_time:DateTime64(9, 'UTC')} + INTERVAL 1 MINUTE
@@ -117,7 +117,7 @@ FROM
                 SELECT of_source, groupArray((line.1, ifNull(line.2, toDateTime64(0, 9, 'UTC')), ifNull(line.3, toDateTime64('2200-01-01 00:00:00', 9, 'UTC')))) AS gaps
                 FROM
                 (
-                    SELECT toString(source) AS of_source, gap_id, argMax((symbol, from_time, to_time, state), (rev, stream_seq, idx)) AS line
+                    SELECT toString(source) AS of_source, gap_id, argMax((symbol, from_time, to_time, state), (rev, stream_time, stream_seq, idx)) AS line
                     FROM feed_gaps
                     WHERE stream_time <= {as_of:DateTime64(9, 'UTC')}
                     GROUP BY source, gap_id
