@@ -6,6 +6,7 @@ ENGINE         := .cache/libchdb/$(ENGINE_VERSION)/libchdb.so
 TOOLS          := .cache/tools
 BIN            := bin/hashpivot
 VERSION        ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+WEB            := services/gateway/web
 LDFLAGS        := -X main.released=$(VERSION)
 TESTFLAGS      ?=
 BASE           ?= main
@@ -54,6 +55,16 @@ snapshot: $(TOOLS)/goreleaser $(TOOLS)/sbom ## what a release consists of, into 
 	SBOM=$(CURDIR)/$(TOOLS)/sbom ROOT=$(CURDIR) $(TOOLS)/goreleaser release --snapshot --clean --skip=publish
 	sh deploy/package/check.sh .cache/dist
 
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+PIP_AUDIT   := pip-audit==2.10.1
+
+audit-deps: $(WEB)/node_modules/.package-lock.json e2e/browser/node_modules/.package-lock.json ## known weaknesses of what we depend on; asks their public databases, so it needs the internet
+	go run $(GOVULNCHECK) ./...
+	cd $(WEB) && npm audit
+	cd e2e/browser && npm audit
+	python3 -m venv --clear .cache/pip-audit && .cache/pip-audit/bin/pip install -q --disable-pip-version-check $(PIP_AUDIT)
+	for f in $(PYTHON_CLIENT)/requirements.txt $(RESEARCH)/requirements.txt; do .cache/pip-audit/bin/pip-audit --require-hashes --disable-pip -r $$f || exit 1; done
+
 bench: build bin/bench-peers ## figures as JSON lines; NAME=landing for one, NAME=soak MINUTES=30 for that, NAME=queries ROWS=1000000000, NAME=clickhouse_soak MINUTES=30
 	go run ./bench $(if $(NAME),-name $(NAME)) $(if $(MINUTES),-minutes $(MINUTES)) $(if $(ROWS),-rows $(ROWS)) $(if $(DATABASE),-database $(DATABASE)) $(if $(RATE),-rate $(RATE)) $(if $(SEED),-seed $(SEED))
 
@@ -81,8 +92,6 @@ fuzz: engine ## every fuzz target for FUZZTIME
 
 proto: $(TOOLS)/buf $(TOOLS)/protoc-gen-go $(TOOLS)/protoc-gen-go-vtproto ## generate Go from schemas/proto
 	cd schemas/proto && PATH="$(CURDIR)/$(TOOLS):$$PATH" buf generate
-
-WEB := services/gateway/web
 
 web: $(WEB)/node_modules/.package-lock.json ## build the page into services/gateway/web/dist, which is committed
 	cd $(WEB) && npm run --silent build
