@@ -11,7 +11,7 @@ LDFLAGS        := -X main.released=$(VERSION)
 TESTFLAGS      ?=
 BASE           ?= main
 
-.PHONY: demo up build engine libchdb test e2e-secure check deploy-check image-check snapshot audit-deps bench compat chaos rolling chaos-power fuzz proto web web-check browser chromium python python-test research research-python research-test observe dashboards clean
+.PHONY: demo up build engine libchdb test e2e-secure check deploy-check image-check snapshot audit-deps bench compat chaos rolling overload upgrade chaos-power fuzz proto web web-check browser chromium python python-test research research-python research-test observe dashboards clean
 
 demo: build ## everything with simulated upstreams, in a directory of its own
 	$(BIN) up --sim --demo
@@ -77,6 +77,12 @@ chaos: build ## break the pipeline by a seeded schedule: SEED=n MINUTES=m LANDER
 
 rolling: build ## restart every service under load, one process at a time: RATE=n ROUNDS=n; the last line is JSON (docs/operators.md)
 	go run ./e2e/chaos/rolling $(if $(RATE),-rate $(RATE)) $(if $(ROUNDS),-rounds $(ROUNDS))
+
+overload: build ## three times what the pipeline lands, and what becomes of it: MINUTES=m, LAND=rows a second at most (0: what the machine can); the last line is JSON (docs/operators.md)
+	go run ./e2e/chaos/overload $(if $(MINUTES),-minutes $(MINUTES)) $(if $(LAND),-land $(LAND))
+
+upgrade: build ## an earlier version's data directory, opened by this one, and the way back: FROM=tag or commit; the last line is JSON (docs/release.md)
+	go run ./e2e/chaos/upgrade $(addprefix -from ,$(or $(FROM),$(shell git describe --tags --abbrev=0 2>/dev/null)))
 
 chaos-power: build ## cut the power at the file system (root): SYNC=always|2m WHAT=all|nats|engine CUTS=n
 	go run ./e2e/chaos/cmd -power-cut $(or $(WHAT),all) -sync $(or $(SYNC),always) -cuts $(or $(CUTS),3) -warm 40s -rate 200 -landers 1 -shards 0

@@ -33,6 +33,8 @@ type childConfig struct {
 	MaxQueries int `json:"max_queries,omitempty"`
 	// load
 	Load *loadConfig `json:"load,omitempty"`
+	// flood
+	Flood *floodConfig `json:"flood,omitempty"`
 }
 
 // RunChildIfRequested becomes a process of the system under test where the harness has started this one as such; otherwise it returns. Call
@@ -81,6 +83,8 @@ func runChild(ctx context.Context, cfg childConfig) error {
 		return runEngine(ctx, cfg)
 	case "load":
 		return runLoad(ctx, *cfg.Load)
+	case "flood":
+		return runFlood(ctx, *cfg.Flood)
 	}
 	return fmt.Errorf("there is no role %q", cfg.Role)
 }

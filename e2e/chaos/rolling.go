@@ -112,6 +112,7 @@ func (r RollReport) JSON() string {
 // roll is one run.
 type roll struct {
 	cfg     RollConfig
+	name    string
 	dir     string
 	spawn   *spawner
 	nats    *proc
@@ -136,7 +137,7 @@ func Roll(ctx context.Context, cfg RollConfig) (rep RollReport, err error) {
 	// The processes end when we say so, not with ctx: a signal must not look like an outage.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	defer end()
-	r := &roll{cfg: cfg, dir: cfg.Dir, spawn: newSpawner(life), procs: map[string]*proc{}, admin: map[string]string{}, ctx: life}
+	r := &roll{cfg: cfg, name: "rolling", dir: cfg.Dir, spawn: newSpawner(life), procs: map[string]*proc{}, admin: map[string]string{}, ctx: life}
 	r.rep.Failed, r.rep.Restarts, r.rep.Gaps = []string{}, []Restart{}, map[string]int{}
 	if r.dir == "" {
 		if r.dir, err = os.MkdirTemp("", "rolling"); err != nil {
@@ -171,7 +172,7 @@ func loadAverage() string {
 }
 
 func (r *roll) note(format string, args ...any) {
-	_, _ = fmt.Fprintf(r.cfg.Out, "%s rolling: %s\n", time.Now().Format(time.TimeOnly), fmt.Sprintf(format, args...))
+	_, _ = fmt.Fprintf(r.cfg.Out, "%s %s: %s\n", time.Now().Format(time.TimeOnly), r.name, fmt.Sprintf(format, args...))
 }
 
 func (r *roll) failed(format string, args ...any) {
