@@ -272,4 +272,17 @@ func TestKilledTwentyTimes(t *testing.T) {
 			t.Errorf("%s: %d landed after the kills, %d without", name, b.Streams[name].Landed, want.Streams[name].Landed)
 		}
 	}
+	if t.Failed() { // what differs
+		for what, dir := range map[string]string{"after the kills": dir, "without": calm} {
+			for _, sql := range []string{
+				"SELECT 'offers' AS what, source, event_time, action, count() AS n, min(stream_seq) AS first, max(stream_seq) AS last FROM gpu_offers GROUP BY ALL ORDER BY event_time, source, action",
+				"SELECT 'rates' AS what, source, method, event_time, count() AS n FROM gpu_rates WHERE method LIKE '%wmedian' GROUP BY ALL ORDER BY event_time, source, method",
+				"SELECT 'gap' AS what, source, symbol, state, from_time, to_time, reason FROM feed_gaps WHERE source LIKE '%vast%' ORDER BY stream_seq, idx",
+			} {
+				for _, row := range query(t, dir, sql) {
+					t.Logf("%s: %v", what, row)
+				}
+			}
+		}
+	}
 }

@@ -106,7 +106,7 @@ func TestSimulatedSystem(t *testing.T) {
 
 	t.Run("history on demand, files, the ledger", func(t *testing.T) {
 		// What the service owes by itself, the command leaves to it.
-		until(t, 30*time.Second, "the service's own history", func() bool {
+		until(t, 2*time.Minute, "the service's own history", func() bool {
 			code, out, _ := run(t, 20*time.Second, "gaps", "--state", "open", "--json", "--data-dir", dir)
 			return code == 0 && strings.TrimSpace(out) == ""
 		})

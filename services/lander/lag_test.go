@@ -61,7 +61,9 @@ func TestLagIsTold(t *testing.T) {
 	l, r := w.startWith(cfg, deps)
 	w.drained(l)
 	until("all has landed", why(true, "all that is stored has landed"))
-	until("no lag", func() bool { return value("lander_lag_messages", "TRADES") == 0 && value("lander_lag_seconds", "TRADES") == 0 })
+	until("no lag", func() bool {
+		return value("lander_lag_messages", "TRADES") == 0 && value("lander_lag_seconds", "TRADES") == 0
+	})
 
 	w.exec("RENAME TABLE trades TO trades_away")
 	w.publish(100, 700)
@@ -87,7 +89,9 @@ func TestLagIsTold(t *testing.T) {
 	w.exec("RENAME TABLE trades_away TO trades")
 	w.drained(l)
 	until("ready again", why(true, "all that is stored has landed"))
-	until("no lag", func() bool { return value("lander_lag_messages", "TRADES") == 0 && value("lander_lag_seconds", "TRADES") == 0 })
+	until("no lag", func() bool {
+		return value("lander_lag_messages", "TRADES") == 0 && value("lander_lag_seconds", "TRADES") == 0
+	})
 	if value("lander_latency_seconds", "TRADES") < 2 {
 		t.Error("latencies were not observed")
 	}

@@ -22,6 +22,7 @@
 package conform
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"testing"
@@ -100,7 +101,16 @@ type Adapter struct {
 	Parallel bool
 	// Skip names the cases that do not apply, with the reason.
 	Skip map[string]string
+
+	ready time.Duration // how long a session may take to be accepted; 0: readyWithin
 }
+
+const (
+	readyWithin = 1500 * time.Millisecond
+	// readyPages is for answers of all the pages that an adapter reads, which a machine that others use too does not read in readyWithin: each session would
+	// begin anew, and none come to the word on them.
+	readyPages = 20 * time.Second
+)
 
 // WebsocketAdapter is an adapter whose live data come over a websocket.
 type WebsocketAdapter struct{ Adapter }
@@ -114,7 +124,7 @@ func (a Adapter) policy(p feed.Policy) feed.Policy {
 	p.FirstWait, p.MaxWait, p.Jitter = 20*time.Millisecond, 300*time.Millisecond, 0
 	p.StableAfter, p.CallWithin = time.Second, 2*time.Second
 	if p.ReadyWithin > 0 {
-		p.ReadyWithin = 1500 * time.Millisecond
+		p.ReadyWithin = cmp.Or(a.ready, readyWithin)
 	}
 	p.Stale = func(now time.Time) time.Duration {
 		limit := time.Minute

@@ -163,6 +163,7 @@ func pageFault(fault string) func(t *testing.T, a Adapter) {
 			t.Log("does not apply: " + "the history has no pages")
 			return
 		}
+		a.ready = readyPages
 		r := live(t, a)
 		n := r.states(r.mem.Events(), market.FeedConnected)
 		asked := len(r.up.Target.Seen().Requests)

@@ -128,6 +128,7 @@ func pollPages(fault string) func(t *testing.T, a Adapter) {
 			t.Log("does not apply: " + "the answers have no pages")
 			return
 		}
+		a.ready = readyPages
 		r := live(t, a)
 		asked := len(r.up.Target.Seen().Requests)
 		logged := r.log.len()
