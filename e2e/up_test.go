@@ -180,7 +180,7 @@ func TestSimulatedSystem(t *testing.T) {
 	})
 
 	t.Run("doctor", func(t *testing.T) {
-		code, out, errs := run(t, time.Minute, "doctor", "--json", "--data-dir", dir)
+		code, out, errs := run(t, 2*time.Minute, "doctor", "--json", "--within", "60s", "--data-dir", dir) // the notebooks' packages are slow to load beside other tests
 		var rep struct {
 			OK       bool
 			Findings []struct{ Check, State, Detail, Fix string }

@@ -102,6 +102,9 @@ func (n *node) poll(ctx context.Context, s *feed.Session) error {
 	pending := map[uint64]*market.Block{}
 	if !n.chain.holds(tip, info.Best) {
 		b, err := n.block(ctx, info.Best)
+		if errors.Is(err, errLeftChain) {
+			return nil // the next poll is told what has taken its place
+		}
 		if err != nil {
 			return n.refuse(ctx, err)
 		}

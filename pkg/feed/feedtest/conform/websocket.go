@@ -276,7 +276,7 @@ func protocolErrors(t *testing.T, a Adapter) {
 			case Ignored:
 				r.flows("after the error")
 				if got := r.states(r.mem.Events()[before:], market.FeedLost); got > 0 {
-					t.Errorf("the feed was lost %d times over an error to ignore", got)
+					t.Errorf("the feed was lost %d times over an error to ignore%s", got, r.story())
 				}
 			default:
 				t.Fatalf("the outcome of error %s is %q; it is refused, retried or ignored", name, e.Want)
