@@ -140,6 +140,11 @@ func TestSimulatedSystem(t *testing.T) {
 	})
 
 	t.Run("status and health", func(t *testing.T) {
+		// Beside other systems on the same cores a feed may read back for a while what it has published.
+		until(t, 2*time.Minute, "every feed ready", func() bool {
+			code, _, _ := run(t, 30*time.Second, "health", "http://"+in.Admin+"/readyz")
+			return code == 0
+		})
 		code, out, errs := run(t, 30*time.Second, "status", "--json", "--data-dir", dir)
 		var st struct {
 			Mode    string
