@@ -34,7 +34,7 @@ const (
 func replicate(statement string) (string, error) {
 	tables := strings.Count(statement, "CREATE TABLE")
 	if strings.Count(statement, "MergeTree") != tables || strings.Count(statement, plainEngine) != tables || strings.Count(statement, plainMemory) != tables {
-		return "", fmt.Errorf("a table must say%q and %q, each once, to be made on replicas", plainEngine, plainMemory)
+		return "", fmt.Errorf("a table must say %q and %q, each once, to be made on replicas", plainEngine, plainMemory)
 	}
 	return strings.NewReplacer(plainEngine, replicatedEngine, plainMemory, replicatedMemory).Replace(statement), nil
 }

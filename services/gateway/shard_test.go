@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/hashpivot/hashpivot/pkg/market"
 )
 
 // lonely is a client of a shard that does not run, and the other end of its connection.
@@ -82,6 +84,54 @@ func TestCrowdedRoundsGather(t *testing.T) {
 			begin := time.Now()
 			if !s.uncrowd(t.Context(), last) || time.Since(begin) != tt.want {
 				t.Errorf("with %d of 80 sockets full, a round waits %s, want %s", tt.full, time.Since(begin), tt.want)
+			}
+		}
+	})
+}
+
+// What comes while a shard goes round its clients is given to those that it has not come to yet; whoever was served before has it in the next round, so that each has
+// everything once. Neither right behind another cut, nor for who has much to be sent: there larger chunks are cheaper.
+func TestWhatComesWithinARoundIsGivenToTheRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShard(0, &Gateway{cfg: DefaultConfig()})
+		top := newTopic(&selection{id: "s"}, variant{enc: encJSON}, 1)
+		var readers []*reader
+		for range 3 {
+			readers = append(readers, top.attach(&client{shard: s}, &subscription{}, 1<<20))
+		}
+		seq := uint64(0)
+		come := func(bytes int) {
+			seq++
+			it := &item{at: market.Place{Stream: market.Trades, Seq: seq, StreamTime: time.Now()}, json: make([]byte, bytes)}
+			top.append(batch{items: []*item{it}}, []*shard{s})
+		}
+		got := make([]int, len(readers))
+		take := func(i, want int) {
+			t.Helper()
+			_, _, items, slow := readers[i].take(nil, maxWrite, 1<<20, false)
+			if got[i] += items; items != want || slow {
+				t.Errorf("client %d is given %d messages at %d, want %d; too slow: %v", i, items, seq, want, slow)
+			}
+		}
+		come(100)
+		top.collect(0, 1<<20, nil)
+		take(0, 1)
+		come(100)
+		take(1, 1) // the cut before was just now
+		time.Sleep(cutGap)
+		take(2, 2)
+		top.collect(0, 1<<20, nil)
+		for i, want := range []int{1, 1, 0} {
+			take(i, want)
+		}
+		time.Sleep(cutGap)
+		come(cutBehind + 1)
+		take(0, 0)
+		top.collect(0, 1<<20, nil)
+		for i := range readers {
+			take(i, 1)
+			if uint64(got[i]) != seq || !readers[i].drained() {
+				t.Errorf("client %d has %d messages of %d", i, got[i], seq)
 			}
 		}
 	})
