@@ -129,6 +129,14 @@ func (l *list) note(t time.Time) {
 	}
 }
 
+// wanted is from when on a recording's polls are wanted: the newest of an earlier run once more, since it may have been published in part, those of this run not.
+func (l *list) wanted() time.Time {
+	if l.done.IsZero() {
+		return l.restored.UTC().Truncate(time.Second)
+	}
+	return l.done.UTC().Truncate(time.Second).Add(time.Second)
+}
+
 // dueAfter is within how many poll intervals one must have been good, and a minute for the call itself.
 const dueAfter = 3
 

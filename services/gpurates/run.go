@@ -83,7 +83,7 @@ func (s *service) upstreams(ctx context.Context) error {
 				return err
 			}
 			up.refused = vastRefused
-			p = newPoller(up, s.cfg, f, s.board, vastLists(s.cfg.Vast, a)...)
+			p = newPoller(up, s.cfg, f, s.board, vastLists(s.cfg.Vast, s.cfg.StopAtEnd, a)...)
 			hist = &medians{cfg: s.cfg.Vast, stopAtEnd: s.cfg.StopAtEnd, f: f, up: a, from: from, told: map[string]*market.Rate{}}
 		case "runpod":
 			p = newPoller(up, s.cfg, f, s.board, runpodList(s.cfg.RunPod, a))

@@ -345,7 +345,7 @@ func TestRecordedPollsAndMedians(t *testing.T) {
 	if _, err := os.Stat(recordings); os.IsNotExist(err) {
 		t.Skipf("no recordings at %s: this test compares with real answers that are not part of the project", recordings)
 	}
-	s, cfg := start(t, vast.Config{Dir: recordings})
+	_, cfg := start(t, vast.Config{Dir: recordings})
 	cfg.StopAtEnd, cfg.Vast.HistoryFrom = true, "2026-01-01"
 	cfg.Vast.Source = "rec-vast"
 	mem := feedtest.NewMemory()
@@ -398,7 +398,6 @@ func TestRecordedPollsAndMedians(t *testing.T) {
 	t.Logf("%d offers events, %d indices, %d medians", len(feedtest.Of[*market.Offer](mem)), count(mem.Events(), func(r *market.Rate) bool { return r.Method == methodVast }), total)
 
 	// Again, from the start, over the same streams.
-	s.Rewind()
 	n := mem.Len()
 	if err := Run(t.Context(), cfg, deps); err != nil {
 		t.Fatal(err)

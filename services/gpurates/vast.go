@@ -5,36 +5,43 @@ import (
 	"encoding/json"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/feed"
 	"github.com/hashpivot/hashpivot/pkg/market"
 )
 
-// endHeader is how a recording says that there are no more polls: the answer repeats the last.
+// endHeader is how a recording says that there are no more polls: the answer repeats the last. sinceHeader is how it is asked for the first from a time on.
 const (
-	endHeader = "Hashpivot-Recording"
-	endValue  = "end"
+	endHeader   = "Hashpivot-Recording"
+	endValue    = "end"
+	sinceHeader = "Hashpivot-Recording-Since"
 )
 
-// vastLists are one search a class.
-func vastLists(cfg VastConfig, up *access) []*list {
+// vastLists are one search a class, of the venue or of a recording of it.
+func vastLists(cfg VastConfig, recording bool, up *access) []*list {
 	var out []*list
 	for _, c := range cfg.Classes {
-		out = append(out, &list{
+		l := &list{
 			name: string(c), from: "bundles " + string(c), rates: methodVast,
-			owns: func(o *market.Offer) bool { return o.Class == c },
-			fetch: func(ctx context.Context) (a *answer, err error) {
-				err = up.get(ctx, vastSearch(cfg, c), func(r *feed.Response) error {
-					a, err = decodeBundles(r.Body, c, cfg.Limit, r.Date, r.Recv)
-					if err == nil {
-						a.End = r.Header.Get(endHeader) == endValue
-					}
-					return err
-				})
-				return a, err
-			},
+			owns:  func(o *market.Offer) bool { return o.Class == c },
 			after: func(ctx context.Context, a *answer) error { return vastRates(ctx, up.f, a, "bundles "+string(c)) },
-		})
+		}
+		l.fetch = func(ctx context.Context) (a *answer, err error) {
+			r := vastSearch(cfg, c)
+			if recording {
+				r.Header.Set(sinceHeader, l.wanted().Format(time.RFC3339))
+			}
+			err = up.get(ctx, r, func(r *feed.Response) error {
+				a, err = decodeBundles(r.Body, c, cfg.Limit, r.Date, r.Recv)
+				if err == nil {
+					a.End = r.Header.Get(endHeader) == endValue
+				}
+				return err
+			})
+			return a, err
+		}
+		out = append(out, l)
 	}
 	return out
 }

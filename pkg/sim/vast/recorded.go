@@ -113,14 +113,9 @@ func (r *recording) readMedians(name string) error {
 	return nil
 }
 
-func (r *recording) rewind() {
-	r.mu.Lock()
-	r.next = 0
-	r.mu.Unlock()
-}
-
-// poll is the next answer to a search on demand, which is all that was recorded; end tells that it is a repeat of the last.
-func (r *recording) poll(typ string) (at time.Time, offers []json.RawMessage, end bool) {
+// poll is the answer to a search on demand, which is all that was recorded: the first from since on, by the second, or without since the one behind the last that
+// was asked for. end tells that there is none, and it is a repeat of the last.
+func (r *recording) poll(typ string, since *time.Time) (at time.Time, offers []json.RawMessage, end bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.polls) == 0 {
@@ -128,6 +123,12 @@ func (r *recording) poll(typ string) (at time.Time, offers []json.RawMessage, en
 	}
 	if typ != "ondemand" && typ != "on-demand" {
 		return r.polls[len(r.polls)-1].at, nil, true
+	}
+	if since != nil {
+		r.next = slices.IndexFunc(r.polls, func(p recordedPoll) bool { return !p.at.Truncate(time.Second).Before(*since) })
+		if r.next < 0 {
+			r.next = len(r.polls)
+		}
 	}
 	i := min(r.next, len(r.polls)-1)
 	end = r.next >= len(r.polls)

@@ -30,6 +30,10 @@ type Config struct {
 	Now               func() time.Time
 }
 
+// SinceHeader of a search asks a recording for its first answer from that time (RFC 3339) on. Whoever replays it says so what it still wants: an answer that was
+// asked for and lost on the way, or with who asked, would be skipped else.
+const SinceHeader = "Hashpivot-Recording-Since"
+
 // Fault is an HTTP answer that goes wrong.
 type Fault = wire.Fault
 
@@ -94,13 +98,6 @@ func (s *Server) Single(on bool) {
 	s.mu.Lock()
 	s.single = on
 	s.mu.Unlock()
-}
-
-// Rewind lets a recording begin again.
-func (s *Server) Rewind() {
-	if s.rec != nil {
-		s.rec.rewind()
-	}
 }
 
 // Handler serves what console.vast.ai serves below its root.
@@ -169,7 +166,17 @@ func (s *Server) bundles(w http.ResponseWriter, r *http.Request) {
 	}
 	var offers []any
 	if s.rec != nil {
-		at, list, end := s.rec.poll(q.Type)
+		var since *time.Time
+		if v := r.Header.Get(SinceHeader); v != "" {
+			at, err := time.Parse(time.RFC3339, v)
+			if err != nil {
+				w.WriteHeader(http.StatusBadRequest)
+				_, _ = w.Write([]byte(`{"error":"invalid_request","msg":"` + SinceHeader + ` is no time by RFC 3339"}`))
+				return
+			}
+			since = &at
+		}
+		at, list, end := s.rec.poll(q.Type, since)
 		if end {
 			w.Header().Set("Hashpivot-Recording", "end")
 		}

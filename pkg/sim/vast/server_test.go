@@ -180,6 +180,25 @@ func TestRecordingEnds(t *testing.T) {
 	if resp, _ := search(t, url, "", `{"type":"ondemand"}`); resp.Header.Get("Hashpivot-Recording") != "end" {
 		t.Error("the repeat does not say that it is one")
 	}
+	// Asked for the first from a time on, it is that, however often.
+	for since, want := range map[string]string{"2026-02-01T00:00:00Z": "2026-02-27", "2026-03-02T00:00:00Z": "2026-03-02", "2026-04-01T00:00:00Z": ""} {
+		for range 2 {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/api/v0/bundles/", strings.NewReader(`{"type":"ondemand"}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set(SinceHeader, since)
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			at, err := http.ParseTime(resp.Header.Get("Date"))
+			if end := resp.Header.Get("Hashpivot-Recording") == "end"; err != nil || end != (want == "") || !end && at.Format(time.DateOnly) != want {
+				t.Errorf("since %s: %s, the end: %v, %v", since, at, end, err)
+			}
+		}
+	}
 	if resp, data := search(t, url, "", `{"type":"bid"}`); resp.Header.Get("Hashpivot-Recording") != "end" || !strings.Contains(string(data), `"offers":[]`) {
 		t.Error("bids were not recorded, and yet they do not end")
 	}
