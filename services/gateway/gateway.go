@@ -20,6 +20,7 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/nats-io/nuid"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/hashpivot/hashpivot/pkg/bus"
@@ -68,7 +69,8 @@ type Deps struct {
 	Once    auth.Once
 	Logger  *slog.Logger
 	Metrics *Metrics
-	Health  *run.Health // nil: nobody asks
+	Tracer  trace.Tracer // nil: nothing is traced
+	Health  *run.Health  // nil: nobody asks
 	// Tables answer the HTTP endpoints; nil: there are none.
 	Tables api.Store
 	// Intervals of bars that are made besides those that always are; others are refused instead of being silent.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/live"
@@ -28,6 +29,7 @@ type stream struct {
 	bound   int // of what may wait for a client, bytes
 	log     *slog.Logger
 	metrics *Metrics
+	tracer  trace.Tracer // nil: nothing is traced
 	latency prometheus.Observer
 	lag     prometheus.Gauge
 	ready   chan struct{}          // closed when the stream is followed
@@ -50,7 +52,7 @@ type stream struct {
 
 func newStream(name market.Stream, g *Gateway) *stream {
 	return &stream{
-		decoder: decoder{name, store.NewBatch()}, shards: g.shards, bound: g.cfg.Queue, log: g.log.With("stream", string(name)), metrics: g.metrics,
+		decoder: decoder{name, store.NewBatch()}, shards: g.shards, bound: g.cfg.Queue, log: g.log.With("stream", string(name)), metrics: g.metrics, tracer: g.deps.Tracer,
 		latency: g.metrics.latency.WithLabelValues(string(name)), lag: g.metrics.lag.WithLabelValues(string(name)), ready: make(chan struct{}),
 		selections: map[string]*selection{}, exact: map[string][]*selection{}, last: map[string]*item{},
 		recent: recent{maxBytes: g.cfg.Recent},
@@ -85,6 +87,7 @@ func (d *decoder) decode(m bus.Msg) ([]*item, error) {
 
 // take hands a message to whom it concerns. Messages come in order.
 func (s *stream) take(m bus.Msg) {
+	begun := time.Now()
 	items, err := s.decode(m)
 	if err != nil {
 		s.metrics.undecoded.Inc()
@@ -103,6 +106,7 @@ func (s *stream) take(m bus.Msg) {
 	filled := s.filled
 	s.filled = nil
 	s.mu.Unlock()
+	s.traced(m, begun, len(items))
 	s.latency.Observe(max(time.Since(m.Time), 0).Seconds())
 	s.lag.Set(float64(m.Pending))
 	// JetStream keeps what cannot be written yet; memory need not.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/gorilla/websocket"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/bus/bustest"
@@ -36,6 +37,7 @@ type world struct {
 	pub     *bus.Publisher
 	store   *store.Store // nil: without tables
 	history gateway.History
+	tracer  trace.Tracer // nil: nothing is traced
 
 	mu     sync.Mutex
 	landed uint64 // of TRADES
@@ -65,7 +67,7 @@ func (w *world) gateway(change func(*gateway.Config)) (g *gateway.Gateway, stop 
 	}
 	g, err := gateway.New(cfg, gateway.Deps{
 		Log: gateway.JetStream(w.bus), History: w.history, Mode: "sim", Once: w.bus, Logger: slog.New(slog.DiscardHandler),
-		Metrics: gateway.NewMetrics(prometheus.NewRegistry()),
+		Metrics: gateway.NewMetrics(prometheus.NewRegistry()), Tracer: w.tracer,
 	})
 	if err != nil {
 		w.t.Fatal(err)

@@ -14,7 +14,7 @@ func newGateway(cfg *config, m mode, b *backends, log *slog.Logger, in *instrume
 		g.Research = cfg.researchDir()
 	}
 	return gateway.New(g, gateway.Deps{
-		Log: gateway.JetStream(b.bus), History: b.store, Tables: b.store, Mode: string(m), Once: b.bus, Logger: log.With("service", "gateway"), Metrics: gateway.NewMetrics(in.reg), Health: in.health,
+		Log: gateway.JetStream(b.bus), History: b.store, Tables: b.store, Mode: string(m), Once: b.bus, Logger: log.With("service", "gateway"), Metrics: gateway.NewMetrics(in.reg), Tracer: in.tracing.Tracer(), Health: in.health,
 		Intervals: cfg.Signals.Bars.Intervals,
 	})
 }

@@ -8,10 +8,23 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/hashpivot/hashpivot/pkg/run"
 )
 
 func testOneFails(t *testing.T, w *world) {
 	d := date(2025, time.March, 10)
+	spans := tracetest.NewInMemoryExporter()
+	tracing := run.NewTracing(spans, 1, "test", "v1")
+	w.tracer = tracing.Tracer()
+	defer func() {
+		tracing.Close()
+		w.tracer = nil
+	}()
 	s := w.service(func(c *Config) { c.Notebooks, c.Retries = []string{"fail", "ok", "flaky"}, 2 })
 	w.whole(s, d)
 	rep, err := s.RunDate(t.Context(), Order{Date: d})
@@ -20,6 +33,27 @@ func testOneFails(t *testing.T, w *world) {
 	}
 	if rep.State != StateFailed || rep.Notebooks[1].State != StateOK || rep.Notebooks[2].State != StateOK || rep.Notebooks[2].Attempt != 2 {
 		t.Errorf("report %+v", rep)
+	}
+	if err := tracing.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// A span a try, below that of the run: three failed, one passed, of flaky one each.
+	whole, below, failed := trace.SpanID{}, 0, 0
+	for _, sp := range spans.GetSpans() {
+		if sp.Name == "run notebooks" {
+			whole = sp.SpanContext.SpanID()
+		}
+	}
+	for _, sp := range spans.GetSpans() {
+		if sp.Name == "run notebook" && sp.Parent.SpanID() == whole {
+			below++
+			if sp.Status.Code == codes.Error {
+				failed++
+			}
+		}
+	}
+	if !whole.IsValid() || below != 6 || failed != 4 {
+		t.Errorf("%d spans of tries, %d failed, below %s", below, failed, whole)
 	}
 	f := rep.Notebooks[0]
 	if f.State != StateFailed || f.Attempt != 3 || f.Failure == nil || f.Failure.Cell != "3" || f.Failure.Error != "ZeroDivisionError: division by zero" || f.Failure.Source != "1 / rate" ||

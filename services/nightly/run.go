@@ -16,6 +16,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
@@ -341,8 +342,14 @@ func (s *Service) one(ctx context.Context, r *researchRun, p *progress, notebook
 	}
 	tctx, sp := s.span(ctx, "run notebook", attribute.String("hashpivot.notebook", notebook), attribute.Int("hashpivot.attempt", attempt))
 	o, err := s.try(tctx, r, notebook, attempt)
-	if err == nil {
+	if err != nil {
+		sp.RecordError(err)
+		sp.SetStatus(codes.Error, "")
+	} else {
 		sp.SetAttributes(attribute.String("hashpivot.state", o.State), attribute.Int("hashpivot.figures", len(o.Figures)))
+		if o.State != StateOK {
+			sp.SetStatus(codes.Error, o.State)
+		}
 	}
 	sp.End()
 	if err != nil {

@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/hashpivot/hashpivot/pkg/bus"
 	"github.com/hashpivot/hashpivot/pkg/bus/bustest"
 	"github.com/hashpivot/hashpivot/pkg/chembed"
@@ -54,6 +56,7 @@ type world struct {
 	audit   complete.Audit
 	audits  int
 	now     time.Time // zero: the clock
+	tracer  trace.Tracer
 }
 
 // logs is a log that can be read.
@@ -117,7 +120,7 @@ func (w *world) service(change func(*Config)) *Service {
 		change(&cfg)
 	}
 	s, err := New(cfg, Deps{
-		Bus: w.bus, Store: w.store, Mode: "sim", Mark: "sim-", Version: "test", Logger: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		Bus: w.bus, Store: w.store, Mode: "sim", Mark: "sim-", Version: "test", Tracer: w.tracer, Logger: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		ClickHouse: ClickHouse{URL: "http://" + w.engine.HTTPAddr(), Database: "hashpivot", User: "default", Password: password},
 		Audit: func(context.Context) (complete.Audit, error) {
 			w.mu.Lock()
