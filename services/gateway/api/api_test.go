@@ -69,6 +69,14 @@ func world(t *testing.T) (http.Handler, map[string]string) {
 	put(&market.Block{Meta: meta(-time.Minute, 1), Height: 5, Hash: "true", Difficulty: dec("1"), FeesSat: 2, RewardSat: 2})
 	put(&market.FeedGap{Meta: meta(0, 0), GapID: "g1", Symbol: "*", From: noon, State: market.GapOpen})
 	put(&market.FeedGap{Meta: meta(0, 1), GapID: "g1", Symbol: "*", From: noon, To: noon.Add(time.Minute), State: market.GapFilled, Recovered: 7, Reason: "lost"})
+	// Of an earlier life of the stream, whose sequences went further.
+	earlier := &market.FeedGap{Meta: meta(-time.Hour, 0), GapID: "g0", Symbol: "*", From: noon.Add(-time.Hour), State: market.GapOpen, To: noon.Add(-time.Minute)}
+	earlier.Source = "sim-earlier"
+	place := market.Place{Stream: market.Feeds, Seq: 900, StreamTime: noon.Add(-time.Minute)}
+	if err := b.Add(earlier, place); err != nil {
+		t.Fatal(err)
+	}
+	told[live.At(place).String()] = string(live.AppendJSON(nil, earlier, place))
 	if err := st.Insert(context.Background(), b, "x"); err != nil {
 		t.Fatal(err)
 	}
@@ -174,9 +182,11 @@ func testValues(t *testing.T, h http.Handler, told map[string]string) {
 			`{"time":"2026-11-20T00:00:00Z","source":"sim-alpaca","method":"median/2","value":"2.1","event_time":"2026-11-20T17:00:00Z"}]}`,
 		"/v1/series?channel=network&symbol=block&field=fees_sat&interval=1h&from=2026-11-20T16:00:00Z&to=2026-11-20T18:00:00Z": `{"channel":"network","symbol":"block","field":"fees_sat","interval":"1h","points":[` +
 			`{"time":"2026-11-20T16:00:00Z","source":"sim-alpaca","value":"2","event_time":"2026-11-20T16:59:00Z"}]}`,
-		"/v1/gaps":                             `{"gaps":[` + told["FEEDS:2:0"] + `],"next":null}`,
-		"/v1/instruments":                      `{"instruments":[]}`,
-		"/v1/events?from=2026-01-01T00:00:00Z": `{"events":[],"contracts":[]}`,
+		"/v1/gaps":         `{"gaps":[` + told["FEEDS:2:0"] + `,` + told["FEEDS:900:0"] + `],"next":null}`,
+		"/v1/gaps?limit=1": `{"gaps":[` + told["FEEDS:2:0"] + `],"next":"2026-11-20T17:00:02Z/FEEDS:2:0"}`,
+		"/v1/gaps?limit=1&before=2026-11-20T17:00:02Z/FEEDS:2:0": `{"gaps":[` + told["FEEDS:900:0"] + `],"next":null}`,
+		"/v1/instruments":                               `{"instruments":[]}`,
+		"/v1/events?from=2026-01-01T00:00:00Z":          `{"events":[],"contracts":[]}`,
 		"/v1/snapshot?channel=quotes&symbols=CORZ,IREN": fmt.Sprintf(`{"epoch":"%d","position":"QUOTES:9","messages":[]}`, epoch),
 	} {
 		path, q, _ := strings.Cut(query, "?")
@@ -212,8 +222,9 @@ func testRefusals(t *testing.T, h http.Handler) {
 		"/v1/bars?symbol=CORZ&interval=1s&from=2000-01-01T00:00:00Z":               live.CodeBadRequest,
 		"/v1/series?channel=hashprice&symbol=tip144&field=inputs;DROP&interval=1h": live.CodeBadRequest,
 		"/v1/series?channel=bars&symbol=CORZ&field=close_usd&interval=1h":          live.CodeBadChannel,
-		"/v1/gaps?before=TRADES:1":                                                 live.CodeBadCursor,
-		"/v1/nothing":                                                              live.CodeBadRequest,
+		"/v1/gaps?before=FEEDS:1":                                                  live.CodeBadCursor,
+		"/v1/gaps?before=2026-11-20T17:00:00Z/TRADES:1":                            live.CodeBadCursor,
+		"/v1/nothing": live.CodeBadRequest,
 	} {
 		path, q, _ := strings.Cut(query, "?")
 		var e live.Error

@@ -18,7 +18,7 @@ type gapsAnswer struct {
 	Next *string `json:"next"`
 }
 
-// gaps answers the ledger, the last state of each gap, newest first.
+// gaps answers the ledger, the last state of each gap, newest first: by when JetStream stored it, since the sequences of a stream that was made again begin anew.
 func (h *handler) gaps(r *http.Request, p *params) (answer, error) {
 	if err := p.only("source", "symbol", "state", "from", "to", "limit", "before"); err != nil {
 		return answer{}, err
@@ -57,15 +57,17 @@ func (h *handler) gaps(r *http.Request, p *params) (answer, error) {
 		where = append(where, "(from_time IS NULL OR from_time < "+store.QuoteTime(to)+")")
 	}
 	if b := p.text("before"); b != "" {
-		c, err := live.ParseCursor(b)
-		if err != nil || c.Stream != market.Feeds {
-			return answer{}, live.Errorf(live.CodeBadCursor, "before %.64q is no cursor of stream FEEDS", b)
+		when, place, _ := strings.Cut(b, "/")
+		at, terr := live.ParseFrom(when)
+		c, err := live.ParseCursor(place)
+		if err != nil || terr != nil || at.Kind != live.FromTime || c.Stream != market.Feeds {
+			return answer{}, live.Errorf(live.CodeBadCursor, "before %.80q is not the next of a page of gaps", b)
 		}
-		where = append(where, fmt.Sprintf("(stream_seq < %d OR stream_seq = %[1]d AND idx < %d)", c.Seq, c.Idx))
+		where = append(where, fmt.Sprintf("(stream_time, stream_seq, idx) < (%s, %d, %d)", store.QuoteTime(at.Time), c.Seq, c.Idx))
 	}
 	rows, err := h.rows(r.Context(), "SELECT 'feed_gap' AS type, concat('FEEDS:', toString(stream_seq), ':', toString(idx)) AS cursor, stream_time, event_time, recv_time, source, rev, backfill,"+
 		" gap_id, symbol, from_time, to_time, reason, state, recovered FROM feed_gaps_now WHERE "+strings.Join(where, " AND ")+
-		fmt.Sprintf(" ORDER BY stream_seq DESC, idx DESC LIMIT %d", limit+1))
+		fmt.Sprintf(" ORDER BY stream_time DESC, stream_seq DESC, idx DESC LIMIT %d", limit+1))
 	if err != nil {
 		return answer{}, err
 	}
@@ -73,12 +75,14 @@ func (h *handler) gaps(r *http.Request, p *params) (answer, error) {
 	if len(rows) > limit {
 		a.Gaps = rows[:limit]
 		var last struct {
-			Cursor string `json:"cursor"`
+			StreamTime string `json:"stream_time"`
+			Cursor     string `json:"cursor"`
 		}
 		if err := json.Unmarshal(a.Gaps[limit-1], &last); err != nil {
 			return answer{}, err
 		}
-		a.Next = &last.Cursor
+		next := last.StreamTime + "/" + last.Cursor
+		a.Next = &next
 	}
 	return answer{a, cacheNo}, nil
 }
