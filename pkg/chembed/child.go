@@ -84,6 +84,9 @@ func runChild() int {
 	if err := checkLock(cfg.DataDir); err != nil {
 		return fatal(fatalLocked, err)
 	}
+	if err := mendTokens(cfg.DataDir, log); err != nil {
+		return fatal(fatalDataDir, err)
+	}
 	eng, err := engine.Open(engine.Config{
 		Library: cfg.Library, DataDir: cfg.DataDir, ServerArgs: serverArgs(cfg.ServerSettings), Defaults: cfg.Settings,
 		Concurrency: cfg.MaxConcurrentQueries, QueueWait: cfg.QueueWait, Logger: log,

@@ -20,16 +20,25 @@ import (
 // Checksums calls fn with the place and the checksum of every row in the batch, in the order of tables and partitions.
 func (b *Batch) Checksums(fn func(table string, seq uint64, idx uint32, sum uint64)) {
 	_ = b.each(func(blk block) error {
-		seqs, idxs := blk.cols[columnSeq].(*fixed), blk.cols[columnIdx].(*fixed)
-		for i := range blk.cols[0].rows() {
+		i := 0
+		blk.places(func(at Place) {
 			b.row8 = b.row8[:0]
 			for _, c := range blk.cols {
 				b.row8 = c.binary(b.row8, i)
 			}
-			fn(blk.table, binary.LittleEndian.Uint64(seqs.buf[i*8:]), binary.LittleEndian.Uint32(idxs.buf[i*4:]), xxh3.Hash(b.row8))
-		}
+			i++
+			fn(blk.table, at.Seq, at.Idx, xxh3.Hash(b.row8))
+		})
 		return nil
 	})
+}
+
+// places calls fn with the place of each row.
+func (b block) places(fn func(Place)) {
+	seqs, idxs := b.cols[columnSeq].(*fixed), b.cols[columnIdx].(*fixed)
+	for i := range b.cols[0].rows() {
+		fn(Place{binary.LittleEndian.Uint64(seqs.buf[i*8:]), binary.LittleEndian.Uint32(idxs.buf[i*4:])})
+	}
 }
 
 // Where common.cols has a row's place.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,6 +17,10 @@ import (
 // Insert writes the batch, block by block in the order of tables and partitions, and returns when the server has stored every
 // block. The batch is unchanged. The token must name exactly these events: the same batch under the same token adds nothing, and
 // completes what an earlier, failed Insert left undone; other events under a used token would be dropped in silence.
+//
+// A server without replicas writes a block's token down before the block's part has its name, and does not take it back when it dies, or fails, in between:
+// then it takes a second Insert for a repetition and stores nothing. Whoever inserts again after an error must look whether the rows stand (Places,
+// Batch.Standing) and, where they do not, insert with Again raised.
 //
 // After an error some of the blocks may be stored and the outcome of one may be unknown. IsTransient says to call Insert again with the same
 // batch and token; IsRefused that a block can never be stored.
@@ -32,6 +37,8 @@ type Insertion struct {
 	Rest map[string]bool
 	// Skip are blocks, named so too, that are stored already.
 	Skip map[string]bool
+	// Again counts the tokens that are used up without rows, as Insert tells: the next is tried. Never raise it for a block of which a row stands.
+	Again int
 	// Guard, if any, is asked for each block when everything but the sending is done; its error ends the insertion. The server waits for the rows for
 	// receiveTimeout only, so that a process which was frozen behind its guard can send them no later than that.
 	Guard func() error
@@ -49,6 +56,9 @@ func (s *Store) InsertAs(ctx context.Context, b *Batch, how Insertion) error {
 		token := how.Token
 		if how.Rest[blk.table+":"+blk.partition] {
 			token += "+rest"
+		}
+		if how.Again > 0 {
+			token += "+again" + strconv.Itoa(how.Again)
 		}
 		if err := s.insert(ctx, blk, token+":"+blk.partition, how.Guard); err != nil {
 			return fmt.Errorf("insert %d rows into %s, partition %s: %w", blk.cols[0].rows(), blk.table, blk.partition, err)

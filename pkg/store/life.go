@@ -67,6 +67,25 @@ func (p Places) Blocks() map[string]bool {
 	return out
 }
 
+// Standing is how many rows a block has, and how many of them stand.
+type Standing struct{ Rows, Stand int }
+
+// Standing tells of each block, named as Places names them, how many of its rows stand.
+func (b *Batch) Standing(p Places) map[string]Standing {
+	out := map[string]Standing{}
+	_ = b.each(func(blk block) error {
+		st := Standing{Rows: blk.cols[0].rows()}
+		blk.places(func(at Place) {
+			if _, ok := p[at]; ok {
+				st.Stand++
+			}
+		})
+		out[blk.table+":"+blk.partition] = st
+		return nil
+	})
+	return out
+}
+
 // Places reads which places of a range have rows. It holds all of them in memory: it is for one range of the lander. On replicas, a quorum of them has every row that
 // it tells of.
 func (s *Store) Places(ctx context.Context, stream market.Stream, life time.Time, first, last uint64) (Places, error) {

@@ -37,7 +37,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		rows:    counter("rows_total", "Rows landed.", "stream"),
 		ranges:  counter("ranges_total", "Ranges landed.", "stream"),
 		dead:    counter("dead_letters_total", "Messages and events that can never land.", "stream", "reason"),
-		retries: counter("retries_total", "Steps tried again, by what hindered them: NATS (nats), ClickHouse (overload, full, replication, schema, refused, or any other error of its: clickhouse), timeout, connection, place (we may be out of the list of landers), other.", "stream", "step", "cause"),
+		retries: counter("retries_total", "Steps tried again, by what hindered them: NATS (nats), ClickHouse (overload, full, replication, schema, refused, or any other error of its: clickhouse), timeout, connection, place (we may be out of the list of landers), token (used up by a failure of ClickHouse before the rows stood), other.", "stream", "step", "cause"),
 		gone:    counter("lost_sequences_total", "Sequences that were gone from the stream before they landed; the gap ledger lists them. Alarm on any.", "stream"),
 		fences:  counter("fenced_total", "Times that another lander took a unit of ours over.", "stream"),
 		held:    prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "hashpivot", Subsystem: "lander", Name: "units", Help: "Streams and shards that this process lands."}),

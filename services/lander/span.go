@@ -20,7 +20,6 @@ type span struct {
 	last     uint64
 	lastTime time.Time
 	messages int
-	seqs     []uint64 // of the messages
 	// firstTime is when the first message was stored, events are those of all; traced are the first messages that are sampled for a trace.
 	firstTime time.Time
 	events    int
@@ -80,7 +79,7 @@ func (s *span) reset() {
 	s.batch.Reset()
 	s.last, s.lastTime, s.messages, s.dead, s.holes = 0, time.Time{}, 0, nil, nil
 	s.firstTime, s.events, s.traced = time.Time{}, 0, nil
-	s.deadBytes, s.unweighed, s.size, s.seqs = 0, 0, 0, s.seqs[:0]
+	s.deadBytes, s.unweighed, s.size = 0, 0, 0
 }
 
 // weighEvery is how many bytes of messages are decoded before the rows are weighed again: that looks at every column of every table.
@@ -110,7 +109,6 @@ func (s *span) add(m bus.Msg) {
 	}
 	s.messages++
 	s.unweighed += len(m.Data)
-	s.seqs = append(s.seqs, m.Seq)
 	events, err := s.decoder.Decode(s.stream, m.Data)
 	if err != nil {
 		// Another version of us may have made rows of it before.

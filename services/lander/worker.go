@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -315,41 +316,69 @@ func (w *worker) insert(ctx context.Context, s *span, rec Record, rest map[strin
 // insertRows inserts the rows of a range, until they stand.
 func (w *worker) insertRows(ctx context.Context, s *span, rec Record, rest map[string]bool) error {
 	how := store.Insertion{Token: rec.Token(w.stream, w.shard), Rest: rest, Guard: w.guard}
-	doubt := false
-	if err := w.patiently(ctx, "insert", func() (err error) {
-		if doubt {
-			if how.Skip, err = w.stand(ctx, s, rec, rest); err != nil {
-				return err
+	// Whether blocks may stand already; whether their tokens may be used up by a try that failed, so that an answer proves nothing.
+	doubt, used := false, s.settled != nil
+	for {
+		if err := w.patiently(ctx, "insert", func() (err error) {
+			if doubt {
+				if how.Skip, _, err = w.stand(ctx, s, rec, rest); err != nil {
+					return err
+				}
 			}
+			err = w.deps.Store.InsertAs(ctx, s.batch, how)
+			w.slowDown(err)
+			sent := err != nil && !errors.Is(err, errUnsure)
+			doubt, used = doubt || sent && !store.IsOverload(err), used || sent
+			return err
+		}); err != nil {
+			return fmt.Errorf("insert %s: %w", how.Token, err)
 		}
-		err = w.deps.Store.InsertAs(ctx, s.batch, how)
-		w.slowDown(err)
-		doubt = doubt || err != nil && !errors.Is(err, errUnsure) && !store.IsOverload(err)
-		return err
-	}); err != nil {
-		return fmt.Errorf("insert %s: %w", how.Token, err)
+		if !used {
+			return nil
+		}
+		var missing []string
+		if err := w.patiently(ctx, "look whether the rows stand", func() (err error) {
+			how.Skip, missing, err = w.stand(ctx, s, rec, rest)
+			return err
+		}); err != nil {
+			return fmt.Errorf("insert %s: %w", how.Token, err)
+		}
+		switch {
+		case len(missing) == 0:
+			return nil
+		case how.Again == maxAgain:
+			w.log.Error("rows that ClickHouse has taken do not stand, under whatever token: a TTL, a row policy or somebody's mutation hides or removes them; the range counts as landed, and the audit tells what is missing",
+				"token", how.Token, "blocks", missing)
+			return nil
+		}
+		// A server that died, or failed, between its log of tokens and the rows takes every repetition for one.
+		how.Again++
+		w.deps.Metrics.retry(w.stream, "insert", "token")
+		w.log.Warn("ClickHouse knows the token of rows that do not stand: they go under another", "token", how.Token, "blocks", missing, "again", how.Again)
 	}
-	return nil
 }
 
-// stand asks which blocks of a range stand after a try whose outcome is not known. Their tokens would do, but for a power cut of ClickHouse's machine alone: rows are
-// synced, and the log of tokens is not. A block is stored whole or not at all.
-func (w *worker) stand(ctx context.Context, s *span, rec Record, rest map[string]bool) (map[string]bool, error) {
+// maxAgain bounds the tokens of a range that may be used up without rows: each is a failure of the server between two steps of its own.
+const maxAgain = 8
+
+// stand asks which blocks of a range stand after a try whose outcome is not known, and which do not. Their tokens do not tell: for a power cut of ClickHouse's machine
+// alone, since rows are synced and the log of tokens is not; or for a failure between that log and the rows. A block is stored whole or not at all; of a rest
+// other rows of its block stand anyway.
+func (w *worker) stand(ctx context.Context, s *span, rec Record, rest map[string]bool) (skip map[string]bool, missing []string, _ error) {
 	places, err := w.deps.Store.Places(ctx, w.stream, w.life, rec.First, rec.Last)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	own := make(map[uint64]bool, len(s.seqs))
-	for _, seq := range s.seqs {
-		own[seq] = true
-	}
-	out := map[string]bool{}
-	for p, block := range places {
-		if own[p.Seq] && !rest[block] { // of a rest other rows of its block stand anyway; it has its token
-			out[block] = true
+	skip = map[string]bool{}
+	for block, st := range s.batch.Standing(places) {
+		if st.Stand == st.Rows || st.Stand > 0 && !rest[block] {
+			skip[block] = true
+		} else {
+			missing = append(missing, block)
 		}
 	}
-	return out, nil
+	slices.Sort(missing)
+	return skip, missing, nil
 }
 
 // guard is asked before rows are sent. A process that was frozen here and is thawed much later would else send a range whose tokens may be forgotten.
