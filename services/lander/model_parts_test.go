@@ -16,13 +16,19 @@ type law struct {
 	lease     bool // no insert is begun by a lander that has not looked at its record for a while
 	identity  bool // what stands already is told by the rows themselves; otherwise by their number in the range
 	doubt     bool // also a retry, not only a newcomer, looks what stands already
+	proof     bool // an answer behind a failed try is held against the rows; where they do not stand, they go under another token
 	oldDecode bool // a range is decoded as it was when it was written down
 	token     func(r entry, try int) string
 }
 
+// again is the token of a range whose tokens before it are used up.
+func (l law) again(r entry, try, again int) string {
+	return fmt.Sprintf("%s+%d", l.token(r, try), again)
+}
+
 func wholeLaw() law {
 	return law{
-		fence: true, replay: true, intent: true, lease: true, identity: true, doubt: true, oldDecode: true,
+		fence: true, replay: true, intent: true, lease: true, identity: true, doubt: true, proof: true, oldDecode: true,
 		token: func(r entry, _ int) string { return fmt.Sprintf("%d-%d", r.first, r.last) },
 	}
 }
@@ -60,16 +66,23 @@ type modelTable struct {
 }
 
 func (t *modelTable) insert(partition int, token string, rows []spot) {
+	if t.use(partition, token) {
+		for _, r := range rows {
+			t.rows[r]++
+		}
+	}
+}
+
+// use writes a token into the log; false: it stood there.
+func (t *modelTable) use(partition int, token string) bool {
 	t.clock++
 	id := fmt.Sprintf("%s:%d", token, partition)
 	if slices.Contains(t.log, id) {
-		return
+		return false
 	}
 	t.log = append(t.log, id)
 	t.log = t.log[max(0, len(t.log)-window):]
-	for _, r := range rows {
-		t.rows[r]++
-	}
+	return true
 }
 
 // request is what a lander asks of NATS or ClickHouse. It may be carried out long after its sender has given up on it, or has died.
@@ -100,6 +113,7 @@ const (
 	answerLost      // carried out; the sender does not learn of it
 	held            // under way: carried out later, if ever; the sender has given up
 	refused         // not carried out, and the sender cannot tell
+	halfDone        // the server dies, or fails, between its log of tokens and the rows
 )
 
 // model is the world.
@@ -198,6 +212,8 @@ type modelLander struct {
 	try     int
 	doubted bool // the block at hand may stand already
 	looked  bool // it was looked up
+	sent    bool // the block at hand was answered: what is looked up now is whether it stands
+	again   int  // tokens of the block that are used up without rows
 	unsure  bool // a swap's answer is missing
 	renewed int  // when the record was last known to be ours
 }
@@ -231,6 +247,10 @@ func (l *modelLander) ask(r request, f fate) (ok, known bool) {
 		l.m.carryOut(r)
 	case held:
 		l.m.flying = append(l.m.flying, r)
+	case halfDone:
+		if r.kind == insertBlock {
+			l.m.table.use(r.partition, r.token)
+		}
 	case refused:
 	}
 	return false, false
@@ -419,19 +439,26 @@ func (l *modelLander) insert(f fate) {
 	}
 	if l.m.law.identity && l.doubted && !l.looked {
 		l.looked = true
-		if !slices.ContainsFunc(block, func(s spot) bool { return l.m.table.rows[s] == 0 }) {
+		switch {
+		case !slices.ContainsFunc(block, func(s spot) bool { return l.m.table.rows[s] == 0 }):
 			l.nextBlock()
+		case l.sent:
+			l.sent, l.again = false, l.again+1
 		}
 		return
 	}
 	l.try++
-	if _, known := l.ask(request{kind: insertBlock, partition: l.part, token: l.m.law.token(l.rec, l.life<<16|l.try), rows: block}, f); !known {
+	if _, known := l.ask(request{kind: insertBlock, partition: l.part, token: l.m.law.again(l.rec, l.life<<16|l.try, l.again), rows: block}, f); !known {
 		if l.m.law.doubt {
 			l.doubted, l.looked = true, false
 		}
 		return
 	}
+	if l.m.law.proof && l.m.law.identity && l.doubted {
+		l.sent, l.looked = true, false
+		return
+	}
 	l.nextBlock()
 }
 
-func (l *modelLander) nextBlock() { l.part, l.looked = l.part+1, false }
+func (l *modelLander) nextBlock() { l.part, l.looked, l.sent, l.again = l.part+1, false, false, 0 }

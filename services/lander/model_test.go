@@ -32,6 +32,7 @@ func TestModelHasTeeth(t *testing.T) {
 		"what stands told by its number":  {func(l *law) { l.identity = false }, "", hazards{crashes: true, deletes: true}},
 		"number, after a power cut":       {func(l *law) { l.identity = false }, "doubled", hazards{crashes: true, powerCuts: true}},
 		"retry without a look":            {func(l *law) { l.doubt = false }, "doubled", hazards{crashes: true, powerCuts: true}},
+		"answer behind a failed try":      {func(l *law) { l.proof = false }, "lost", hazards{crashes: true, halves: true}},
 		"insert without a lease":          {func(l *law) { l.lease = false }, "doubled", crashes},
 		"decoded by another version":      {func(l *law) { l.oldDecode = false }, "", crashes},
 	} {
@@ -71,10 +72,10 @@ func checks(t *testing.T, n int, seed string) {
 }
 
 // hazards are what may happen to the landers beside delays and lost answers.
-type hazards struct{ crashes, deletes, powerCuts bool }
+type hazards struct{ crashes, deletes, powerCuts, halves bool }
 
 var (
-	everything = hazards{crashes: true, deletes: true, powerCuts: true}
+	everything = hazards{crashes: true, deletes: true, powerCuts: true, halves: true}
 	crashes    = hazards{crashes: true}
 	nothing    = hazards{}
 )
@@ -83,7 +84,11 @@ var (
 func play(t *rapid.T, l law, h hazards) {
 	m := newModel(l, 3)
 	which := rapid.IntRange(0, len(m.landers)-1)
-	fates := rapid.SampledFrom([]fate{answered, answered, answered, answered, answerLost, held, refused})
+	of := []fate{answered, answered, answered, answered, answerLost, held, refused}
+	if h.halves {
+		of = append(of, halfDone)
+	}
+	fates := rapid.SampledFrom(of)
 	step := func(t *rapid.T) {
 		ml := m.landers[which.Draw(t, "lander")]
 		if !ml.up {
