@@ -59,7 +59,7 @@ func (c fastClock) wait(ctx context.Context, at time.Time) error {
 // keepStreams is how long, by the fast clock, prints and quotes stay in their streams.
 const keepStreams = 2 * time.Hour
 
-// TestDay lives through some 30 hours of the market's clock in four to five minutes, with the real services, nats-server and engine: pre-market, the regular session, after hours,
+// TestDay lives through some 31 hours of the market's clock in five to six minutes, with the real services, nats-server and engine: pre-market, the regular session, after hours,
 // the night, and the next day's opening; prints and quotes age out of their streams, old rows are removed, the notebooks run. What is held after the next day's opening is
 // not more than what was on the first day, and every audit is clean. make day runs it.
 func TestDay(t *testing.T) {
