@@ -511,7 +511,8 @@ func (d *day) sessionsSeen(t *testing.T, end time.Time) {
 			continue
 		}
 		// In one statement, for the tables go on growing.
-		wrong := d.number(t, "SELECT if(count() = 0, 1, countIf(session != '%s' OR trade_date != '%s')) FROM bars_now WHERE source LIKE '%%-prints' AND interval = '1m' AND %s", s.Kind, s.TradeDate, span(s.Open, s.Close))
+		wrong := d.number(t, "SELECT if(count() = 0, 1, countIf(session != '%s' OR trade_date != '%s')) FROM bars_now WHERE source LIKE '%%-prints' AND interval = '1m' AND %s",
+			s.Kind, s.TradeDate, span(s.Open, s.Close))
 		if prints == 0 || wrong > 0 {
 			t.Errorf("session %s of %s: %d prints landed; %d bars of a minute say that they are of another, or there is none", s.Kind, s.TradeDate, prints, wrong)
 		}
@@ -528,7 +529,8 @@ func (d *day) sessionsSeen(t *testing.T, end time.Time) {
 // nightOf holds that the notebooks ran for the date that ended, once, because it was complete, and told what they computed.
 func (d *day) nightOf(t *testing.T) {
 	t.Helper()
-	res, err := d.store.Query(t.Context(), "SELECT trade_date, notebook, state, complete, missing, error, notes, started, as_of FROM research_runs_now WHERE trade_date <= '"+d.date.String()+"' ORDER BY started, notebook")
+	res, err := d.store.Query(t.Context(), "SELECT trade_date, notebook, state, complete, missing, error, notes, started, as_of "+
+		"FROM research_runs_now WHERE trade_date <= '"+d.date.String()+"' ORDER BY started, notebook")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -536,7 +538,9 @@ func (d *day) nightOf(t *testing.T) {
 		t.Logf("run: %v", r)
 	}
 	date := d.date.String()
-	if all, whole := len(res.Rows), d.number(t, "SELECT count() FROM research_runs_now WHERE trade_date = '%s' AND complete AND error = '' AND (notebook = '' AND state = 'ended' OR notebook = 'ok' AND state = 'ok')", date); all != 2 || whole != 2 {
+	whole := d.number(t, "SELECT count() FROM research_runs_now WHERE trade_date = '%s' AND complete AND error = '' AND "+
+		"(notebook = '' AND state = 'ended' OR notebook = 'ok' AND state = 'ok')", date)
+	if all := len(res.Rows); all != 2 || whole != 2 {
 		t.Errorf("%d states of runs stand there, %d of a run of the complete date %s and its notebook; wanted those two", all, whole, date)
 	}
 	if d.number(t, "SELECT count() FROM research_results WHERE trade_date = '%s' AND notebook = 'ok' AND complete", date) == 0 {
