@@ -11,7 +11,7 @@ LDFLAGS        := -X main.released=$(VERSION)
 TESTFLAGS      ?=
 BASE           ?= main
 
-.PHONY: demo up build engine libchdb test e2e-secure check deploy-check image-check snapshot audit-deps bench compat chaos rolling overload upgrade chaos-power fuzz proto web web-check browser chromium python python-test research research-python research-test observe dashboards clean
+.PHONY: demo up build engine libchdb test e2e-secure day check deploy-check image-check snapshot audit-deps bench compat chaos rolling overload upgrade chaos-power fuzz proto web web-check browser chromium python python-test research research-python research-test observe dashboards clean
 
 demo: build ## everything with simulated upstreams, in a directory of its own
 	$(BIN) up --sim --demo
@@ -28,11 +28,14 @@ $(ENGINE):
 	sh pkg/chembed/fetch-libchdb.sh .cache/libchdb
 
 test: build browser web-check python-test research-test ## everything: all modules, race detector, real nats-server and engine, the built binary, the page in Chromium, all clients
-	go test -race -parallel 8 -timeout 8m -skip '^TestSecure$$' $(TESTFLAGS) work # it has a command of its own
+	go test -race -parallel 8 -timeout 8m -skip '^(TestSecure|TestDay)$$' $(TESTFLAGS) work # those two have commands of their own
 	cd deploy/check && GOWORK=off go test -timeout 5m $(TESTFLAGS) ./...
 
 e2e-secure: build ## every service a process with a user of its own, over TLS, on three nats-servers; every user tries everything that it must not do
 	cd e2e && go test -count=1 -v -run '^TestSecure$$' -timeout 8m .
+
+day: build ## a day of the market and the next one's opening, by a clock 480 times as fast, in some five minutes: sessions, retention, the notebooks, and that nothing grows (docs/operators.md)
+	cd services/hashpivot && go test -count=1 -v -run '^TestDay$$' -timeout 12m .
 
 check: build $(TOOLS)/buf $(TOOLS)/golangci-lint ## what to run before each commit: format, vet, lint, contract, quick tests
 	@test -z "$$(gofmt -l *.go pkg services schemas/reference schemas/clickhouse deploy e2e bench | tee /dev/stderr)" || { echo 'run gofmt -w on the files above'; exit 1; }

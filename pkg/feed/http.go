@@ -158,6 +158,7 @@ func (f *Feed) Call(ctx context.Context, client *http.Client, r Request) (*Respo
 	resp, err := Call(ctx, client, r)
 	if err == nil {
 		f.calls.count(len(resp.Body))
+		resp.Recv = f.Now()
 	}
 	return resp, err
 }

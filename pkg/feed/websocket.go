@@ -27,6 +27,7 @@ type WebsocketConfig struct {
 	Compress     bool          // offer permessage-deflate
 	// OnPong is called for each pong with its time; may be nil. Session.Alive suits where pings are the only heartbeat.
 	OnPong func(time.Time)
+	Now    func() time.Time // what frames are stamped with; time.Now, or the feed's clock
 }
 
 // Frame is one websocket message.
@@ -44,6 +45,7 @@ type Conn struct {
 	stop context.CancelFunc
 	done sync.WaitGroup
 	last int // bytes of the message before
+	now  func() time.Time
 
 	received *received // nil: not counted
 }
@@ -77,7 +79,10 @@ func Dial(ctx context.Context, cfg WebsocketConfig) (*Conn, error) {
 		return nil, err
 	}
 	pctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	c := &Conn{ws: ws, cfg: cfg, stop: stop}
+	c := &Conn{ws: ws, cfg: cfg, stop: stop, now: cfg.Now}
+	if c.now == nil {
+		c.now = time.Now
+	}
 	ws.SetReadLimit(cfg.ReadLimit)
 	// A read deadline by pongs: a peer whose host is gone sends nothing, and TCP alone would tell us much later.
 	extend := func() {
@@ -89,7 +94,7 @@ func Dial(ctx context.Context, cfg WebsocketConfig) (*Conn, error) {
 	ws.SetPongHandler(func(string) error {
 		extend()
 		if cfg.OnPong != nil {
-			cfg.OnPong(time.Now().UTC())
+			cfg.OnPong(c.now().UTC())
 		}
 		return nil
 	})
@@ -112,6 +117,9 @@ func Dial(ctx context.Context, cfg WebsocketConfig) (*Conn, error) {
 
 // Dial connects on behalf of the feed, which counts what it receives.
 func (f *Feed) Dial(ctx context.Context, cfg WebsocketConfig) (*Conn, error) {
+	if cfg.Now == nil {
+		cfg.Now = f.cfg.Now
+	}
 	c, err := Dial(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -143,7 +151,7 @@ func (c *Conn) Read(ctx context.Context) (Frame, error) {
 	typ, data, err := c.next()
 	if err == nil {
 		c.received.count(len(data))
-		return Frame{Data: data, Binary: typ == websocket.BinaryMessage, Recv: time.Now().UTC()}, nil
+		return Frame{Data: data, Binary: typ == websocket.BinaryMessage, Recv: c.now().UTC()}, nil
 	}
 	if ctx.Err() != nil {
 		return Frame{}, fmt.Errorf("read from %s: %w", redact(c.cfg.URL), context.Cause(ctx))

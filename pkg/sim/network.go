@@ -16,7 +16,7 @@ import (
 // network starts the other observers of the chain and of bitcoin's price.
 func (s *Sim) network(ctx context.Context, cfg Config, w *world.World) (err error) {
 	// A demo and its restarts are no reason to be limited: the limits are for tests to order.
-	if s.CoinMetrics, err = coinmetrics.New(coinmetrics.Config{World: w, Chain: s.Chain, Dir: cfg.Dir, Calls: -1}); err != nil {
+	if s.CoinMetrics, err = coinmetrics.New(coinmetrics.Config{World: w, Chain: s.Chain, Dir: cfg.Dir, Calls: -1, Now: cfg.Now}); err != nil {
 		return fmt.Errorf("start simulators: %w", err)
 	}
 	host, err := s.serve(ctx, cfg, "coinmetrics", s.CoinMetrics.Handler())
@@ -28,7 +28,7 @@ func (s *Sim) network(ctx context.Context, cfg Config, w *world.World) (err erro
 	if w == nil {
 		return nil
 	}
-	if s.Bitcoind, err = bitcoind.New(bitcoind.Config{Chain: s.Chain, ZMQ: "tcp://" + net.JoinHostPort(cfg.Host, "0")}); err != nil {
+	if s.Bitcoind, err = bitcoind.New(bitcoind.Config{Chain: s.Chain, ZMQ: "tcp://" + net.JoinHostPort(cfg.Host, "0"), Now: cfg.Now}); err != nil {
 		return fmt.Errorf("start simulators: %w", err)
 	}
 	s.closers = append(s.closers, s.Bitcoind.Close)
@@ -37,7 +37,7 @@ func (s *Sim) network(ctx context.Context, cfg Config, w *world.World) (err erro
 	}
 	s.urls.BitcoinRPC, s.urls.BitcoinZMQ = "http://"+host, s.Bitcoind.ZMQ()
 	s.desk.Register("bitcoind", s.Bitcoind.Target(), s.urls.BitcoinRPC, s.urls.BitcoinZMQ)
-	if s.Kraken, err = kraken.New(kraken.Config{World: w, Seed: cfg.Seed}); err != nil {
+	if s.Kraken, err = kraken.New(kraken.Config{World: w, Seed: cfg.Seed, Now: cfg.Now}); err != nil {
 		return fmt.Errorf("start simulators: %w", err)
 	}
 	s.closers = append(s.closers, s.Kraken.Close)
@@ -46,7 +46,7 @@ func (s *Sim) network(ctx context.Context, cfg Config, w *world.World) (err erro
 	}
 	s.urls.KrakenWS, s.urls.KrakenREST = "ws://"+host+"/v2", "http://"+host
 	s.desk.Register("kraken", s.Kraken.Target(), s.urls.KrakenWS, s.urls.KrakenREST)
-	if s.Luxor, err = luxor.New(luxor.Config{World: w, Chain: s.Chain, Seed: cfg.Seed, Burst: -1}); err != nil {
+	if s.Luxor, err = luxor.New(luxor.Config{World: w, Chain: s.Chain, Seed: cfg.Seed, Burst: -1, Now: cfg.Now}); err != nil {
 		return fmt.Errorf("start simulators: %w", err)
 	}
 	if host, err = s.serve(ctx, cfg, "luxor", s.Luxor.Handler()); err != nil {
@@ -54,7 +54,7 @@ func (s *Sim) network(ctx context.Context, cfg Config, w *world.World) (err erro
 	}
 	s.urls.LuxorREST = "http://" + host + "/v1/hashrateindex"
 	s.desk.Register("luxor", s.Luxor.Target(), s.urls.LuxorREST)
-	if s.Braiins, err = braiins.New(braiins.Config{World: w, Chain: s.Chain}); err != nil {
+	if s.Braiins, err = braiins.New(braiins.Config{World: w, Chain: s.Chain, Now: cfg.Now}); err != nil {
 		return fmt.Errorf("start simulators: %w", err)
 	}
 	if host, err = s.serve(ctx, cfg, "braiins", s.Braiins.Handler()); err != nil {

@@ -58,6 +58,8 @@ type Config struct {
 	LateBy, FateBy time.Duration
 	Calendar       session.Calendar
 	Logger         *slog.Logger
+	// Now is the clock of all simulators; nil: time.Now.
+	Now func() time.Time
 }
 
 // URLs of the simulators, each as the configuration of the live upstream takes it.
@@ -188,7 +190,7 @@ func Start(ctx context.Context, cfg Config) (_ *Sim, err error) {
 func (s *Sim) alpaca(ctx context.Context, cfg Config, w *world.World) (err error) {
 	s.Alpaca, err = alpaca.New(alpaca.Config{
 		World: w, Dir: cfg.Dir, Seed: cfg.Seed, Symbols: cfg.Symbols, Rate: cfg.Rate, Steady: cfg.Steady, Logger: cfg.Logger,
-		FaultEvery: cfg.FaultEvery, LateBy: cfg.LateBy, FateBy: cfg.FateBy, Calendar: cfg.Calendar, Script: s.script,
+		FaultEvery: cfg.FaultEvery, LateBy: cfg.LateBy, FateBy: cfg.FateBy, Calendar: cfg.Calendar, Script: s.script, Now: cfg.Now,
 	})
 	if err != nil {
 		return fmt.Errorf("start simulators: %w", err)
@@ -209,7 +211,7 @@ func (s *Sim) otherEquities(ctx context.Context, cfg Config, w *world.World) (er
 		Seed: cfg.Seed, Symbols: cfg.Symbols, Rate: cfg.Rate, Steady: cfg.Steady, FaultEvery: cfg.FaultEvery, LateBy: cfg.LateBy, FateBy: cfg.FateBy,
 		Calendar: cfg.Calendar, Script: s.script,
 	}
-	s.Massive, err = massive.New(massive.Config{World: w, Tape: t})
+	s.Massive, err = massive.New(massive.Config{World: w, Tape: t, Now: cfg.Now})
 	if err != nil {
 		return fmt.Errorf("start simulators: %w", err)
 	}
@@ -220,7 +222,7 @@ func (s *Sim) otherEquities(ctx context.Context, cfg Config, w *world.World) (er
 	}
 	s.urls.MassiveWS, s.urls.MassiveREST = "ws://"+host+"/stocks", "http://"+host
 	s.desk.Register("massive", s.Massive.Target(), s.urls.MassiveWS, s.urls.MassiveREST)
-	s.Finnhub, err = finnhub.New(finnhub.Config{World: w, Tape: t, Candles: true, RequestsPerMinute: -1})
+	s.Finnhub, err = finnhub.New(finnhub.Config{World: w, Tape: t, Candles: true, RequestsPerMinute: -1, Now: cfg.Now})
 	if err != nil {
 		return fmt.Errorf("start simulators: %w", err)
 	}
@@ -232,7 +234,7 @@ func (s *Sim) otherEquities(ctx context.Context, cfg Config, w *world.World) (er
 }
 
 func (s *Sim) mempool(ctx context.Context, cfg Config, w *world.World) (err error) {
-	s.Mempool, err = mempool.New(mempool.Config{World: w, Chain: s.Chain, Dir: cfg.Dir, Seed: cfg.Seed})
+	s.Mempool, err = mempool.New(mempool.Config{World: w, Chain: s.Chain, Dir: cfg.Dir, Seed: cfg.Seed, Now: cfg.Now})
 	if err != nil {
 		return fmt.Errorf("start simulators: %w", err)
 	}
@@ -244,7 +246,7 @@ func (s *Sim) mempool(ctx context.Context, cfg Config, w *world.World) (err erro
 }
 
 func (s *Sim) coinbase(ctx context.Context, cfg Config, w *world.World) (err error) {
-	s.Coinbase, err = coinbase.New(coinbase.Config{World: w, Dir: cfg.Dir, Seed: cfg.Seed})
+	s.Coinbase, err = coinbase.New(coinbase.Config{World: w, Dir: cfg.Dir, Seed: cfg.Seed, Now: cfg.Now})
 	if err != nil {
 		return fmt.Errorf("start simulators: %w", err)
 	}
@@ -257,7 +259,7 @@ func (s *Sim) coinbase(ctx context.Context, cfg Config, w *world.World) (err err
 
 func (s *Sim) vast(ctx context.Context, cfg Config, w *world.World) (err error) {
 	// No limit of searches a minute: a demo polls faster than the venue allows, to have something to show.
-	s.Vast, err = vast.New(vast.Config{World: w, Dir: cfg.Dir, Seed: cfg.Seed, SearchesPerMinute: -1})
+	s.Vast, err = vast.New(vast.Config{World: w, Dir: cfg.Dir, Seed: cfg.Seed, SearchesPerMinute: -1, Now: cfg.Now})
 	if err != nil {
 		return fmt.Errorf("start simulators: %w", err)
 	}
@@ -281,7 +283,7 @@ func (s *Sim) gpuClouds(ctx context.Context, cfg Config, w *world.World) error {
 		{"runpod", gpu.NewRunPod, &s.urls.RunPodREST}, {"lambda", gpu.NewLambda, &s.urls.Lambda}, {"shadeform", gpu.NewShadeform, &s.urls.Shadeform},
 		{"prime-intellect", gpu.NewPrimeIntellect, &s.urls.PrimeIntellect}, {"akash", gpu.NewAkash, &s.urls.Akash}, {"azure", gpu.NewAzure, &s.urls.Azure},
 	} {
-		x, err := c.make(gpu.Config{World: w, Seed: cfg.Seed})
+		x, err := c.make(gpu.Config{World: w, Seed: cfg.Seed, Now: cfg.Now})
 		if err != nil {
 			return fmt.Errorf("start simulators: %w", err)
 		}

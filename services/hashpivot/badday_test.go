@@ -138,8 +138,8 @@ func newBadDay(t *testing.T) *badDay {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.owned(t, "lander", func(ctx context.Context) error { return d.lander.Run(ctx) })
-	d.owned(t, "observer", d.observe)
+	owned(t, "lander", func(ctx context.Context) error { return d.lander.Run(ctx) })
+	owned(t, "observer", d.observe)
 
 	// Two instances with connections of their own, and the signals.
 	lost, err := bus.Connect(bus.DefaultConfig(), srv, log)
@@ -153,12 +153,12 @@ func newBadDay(t *testing.T) *badDay {
 		return p
 	}
 	derived := newPublishers(&d.cfg, b, log, nil)
-	d.owned(t, "signals", func(ctx context.Context) error { return derived.run(ctx, "signals") })
+	owned(t, "signals", func(ctx context.Context) error { return derived.run(ctx, "signals") })
 	d.first, d.second = newPublishers(&d.cfg, lost, log, nil), newPublishers(&d.cfg, b, log, nil)
 	d.first.policy, d.second.policy = quick, quick
-	d.owned(t, "first instance", func(ctx context.Context) error { return d.first.run(ctx, "equities") })
+	owned(t, "first instance", func(ctx context.Context) error { return d.first.run(ctx, "equities") })
 	d.connected(t, 0)
-	d.owned(t, "second instance", func(ctx context.Context) error { return d.second.run(ctx, "equities") })
+	owned(t, "second instance", func(ctx context.Context) error { return d.second.run(ctx, "equities") })
 	return d
 }
 
@@ -187,7 +187,7 @@ func (d *badDay) calendar(t *testing.T) (string, error) {
 }
 
 // owned runs something until the test ends, and holds that it ends well.
-func (d *badDay) owned(t *testing.T, what string, run func(context.Context) error) {
+func owned(t *testing.T, what string, run func(context.Context) error) {
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error, 1)
 	go func() { done <- run(ctx) }()

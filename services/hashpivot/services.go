@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -31,6 +32,7 @@ type publishers struct {
 	services map[string]service
 	equities equitiesService
 	policy   func(feed.Policy) feed.Policy // nil: the feeds' own
+	now      func() time.Time              // nil: the clock
 	health   *run.Health                   // nil: nobody asks
 
 	mu     sync.Mutex
@@ -42,7 +44,7 @@ func newPublishers(cfg *config, b *bus.Bus, log *slog.Logger, reg prometheus.Reg
 	metrics, derived := feed.NewMetrics(reg), signals.NewMetrics(reg)
 	add := func(name string, f func(ctx context.Context, deps feed.Deps) error) {
 		p.services[name] = service{name, func(ctx context.Context, sink feed.Sink, health *run.Health) error {
-			return f(ctx, feed.Deps{Sink: sink, History: b, Logger: log.With("service", name), Metrics: metrics, Health: health, Policy: p.policy})
+			return f(ctx, feed.Deps{Sink: sink, History: b, Logger: log.With("service", name), Metrics: metrics, Health: health, Now: p.now, Policy: p.policy})
 		}}
 	}
 	p.equities.cfg = cfg.Equities
@@ -50,7 +52,7 @@ func newPublishers(cfg *config, b *bus.Bus, log *slog.Logger, reg prometheus.Reg
 	add("hashprice", func(ctx context.Context, deps feed.Deps) error { return hashprice.Run(ctx, cfg.Hashprice, deps) })
 	add("gpurates", func(ctx context.Context, deps feed.Deps) error { return gpurates.Run(ctx, cfg.GPURates, deps) })
 	add("signals", func(ctx context.Context, deps feed.Deps) error {
-		return signals.Run(ctx, cfg.Signals, signals.Deps{Bus: b, Sink: deps.Sink, Logger: deps.Logger, Metrics: derived, Health: deps.Health})
+		return signals.Run(ctx, cfg.Signals, signals.Deps{Bus: b, Sink: deps.Sink, Logger: deps.Logger, Metrics: derived, Health: deps.Health, Now: deps.Now})
 	})
 	return p
 }

@@ -77,7 +77,7 @@ func (c *coreRPC) call(ctx context.Context, method string, decode func(raw []byt
 		Header: http.Header{"Authorization": {auth}, "Content-Type": {"application/json"}},
 	})
 	var raw []byte
-	recv := time.Now().UTC()
+	recv := c.f.Now()
 	if err == nil {
 		raw, recv = resp.Body, resp.Recv
 	} else {

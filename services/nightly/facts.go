@@ -105,7 +105,7 @@ func (s *Service) leases(ctx context.Context, f *complete.Facts) error {
 			continue
 		}
 		// Twice the lease's time: who renews a little late is not dead.
-		alive := h.Held && f.Now.Sub(h.Renewed) <= 2*h.TTL
+		alive := h.Held && s.deps.Stored(f.Now).Sub(h.Renewed) <= 2*h.TTL
 		f.Leases = append(f.Leases, complete.Lease{Service: h.Lease, Held: alive, Released: !h.Held, Renewed: h.Renewed})
 	}
 	return nil
@@ -177,7 +177,7 @@ func (s *Service) streams(ctx context.Context, f *complete.Facts) error {
 		}
 		x := complete.Stream{Name: string(st)}
 		if info.LastSeq > 0 {
-			if x.Target, _, err = s.deps.Bus.SeqBefore(ctx, st, f.End); err != nil {
+			if x.Target, _, err = s.deps.Bus.SeqBefore(ctx, st, s.deps.Stored(f.End)); err != nil {
 				return err
 			}
 		}

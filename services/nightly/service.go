@@ -46,6 +46,8 @@ type Deps struct {
 	Metrics    *Metrics         // nil: not counted
 	Tracer     trace.Tracer     // nil: nothing is traced
 	Now        func() time.Time // nil: the clock
+	// Stored tells when by the clock of the streams, which is nats-server's, a moment of Now's was; nil: the two go alike.
+	Stored func(time.Time) time.Time
 }
 
 // Service runs the notebooks.
@@ -86,6 +88,9 @@ func New(cfg Config, deps Deps) (*Service, error) {
 	}
 	if deps.Now == nil {
 		deps.Now = time.Now
+	}
+	if deps.Stored == nil {
+		deps.Stored = func(t time.Time) time.Time { return t }
 	}
 	return &Service{
 		cfg: cfg, deps: deps, log: deps.Logger, metrics: deps.Metrics, cal: cal, root: root, hide: hider(deps.ClickHouse.Password, cfg.Webhook.URL),
@@ -244,7 +249,7 @@ func (s *Service) look(ctx context.Context) error {
 		return nil
 	}
 	first, _ := res.Rows[0][1].(time.Time)
-	dates := slices.DeleteFunc(s.cal.ended(now, s.cfg.CatchUp), func(d session.Date) bool { return !s.cal.TradeDateEnd(d).After(first) })
+	dates := slices.DeleteFunc(s.cal.ended(now, s.cfg.CatchUp), func(d session.Date) bool { return !s.deps.Stored(s.cal.TradeDateEnd(d)).After(first) })
 	was, err := s.history(ctx, dates)
 	if err != nil {
 		return err

@@ -115,7 +115,7 @@ func DeleteMessage(t testing.TB, srv *bus.Server, stream market.Stream, seq uint
 }
 
 // Purge removes all messages before the sequence, as age does.
-func Purge(t testing.TB, srv *bus.Server, stream market.Stream, seq uint64) {
+func Purge(t testing.TB, srv Server, stream market.Stream, seq uint64) {
 	t.Helper()
 	withJetStream(t, srv, func(js jetstream.JetStream) error {
 		s, err := js.Stream(t.Context(), string(stream))
@@ -138,7 +138,16 @@ func LoseCell(t testing.TB, srv *bus.Server, key string) {
 	})
 }
 
-func withJetStream(t testing.TB, srv *bus.Server, do func(jetstream.JetStream) error) {
+// Server is where a server is: a *bus.Server, or one that is Configured.
+type Server interface{ URL() string }
+
+// At is the server at a URL.
+type At string
+
+// URL implements Server.
+func (a At) URL() string { return string(a) }
+
+func withJetStream(t testing.TB, srv Server, do func(jetstream.JetStream) error) {
 	t.Helper()
 	nc, err := nats.Connect(srv.URL())
 	if err != nil {

@@ -61,6 +61,7 @@ type Config struct {
 	RecentBarred bool
 
 	Logger *slog.Logger
+	Now    func() time.Time
 }
 
 // Server is the simulator. It listens nowhere: Handler goes into an http.Server.
@@ -115,7 +116,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("make alpaca simulator: %w", err)
 	}
 	s := &Server{
-		cfg: cfg, log: cfg.Logger, cal: cal, clock: wire.NewClock(nil), stop: make(chan struct{}), clients: map[*client]struct{}{},
+		cfg: cfg, log: cfg.Logger, cal: cal, clock: wire.NewClock(cfg.Now), stop: make(chan struct{}), clients: map[*client]struct{}{},
 		minute: map[barKey]cachedBar{}, daily: map[barKey]tape.Bar{},
 	}
 	if cfg.Dir != "" {
