@@ -178,10 +178,10 @@ func (t *topic) append(b batch, shards []*shard) (waiting int) {
 	}
 	t.skipped = append(t.skipped, b.skipped...)
 	t.left += b.left
-	for i, rs := range t.readers {
-		if len(rs) > 0 && !t.queued[i] {
+	for i, s := range shards {
+		if len(t.readers[i]) > 0 && !t.queued[i] {
 			t.queued[i] = true
-			shards[i].queueTopic(t)
+			s.queueTopic(t)
 		}
 	}
 	waiting = len(t.pending) + len(t.chunks)
