@@ -54,8 +54,6 @@ func chWideSelect(rows int) string {
 	return fmt.Sprintf("SELECT %s FROM numbers(%d)", strings.Join(cols, ", "), rows)
 }
 
-const chWide = "SELECT * FROM wide"
-
 const chHeavy = "SELECT c3, count(), sum(c1), quantile(0.99)(c6), uniq(c5) FROM wide GROUP BY c3 ORDER BY c3"
 
 // chFigures gathers figures over rounds; what a ratio is to is measured in the same round.
@@ -96,7 +94,7 @@ var chQueries = []struct {
 	name, sql string
 	runs      int
 }{
-	{"small", "SELECT 1", chSmallRuns}, {"wide", chWide, chRuns}, {"heavy", chHeavy, chRuns},
+	{"small", "SELECT 1", chSmallRuns}, {"wide", "SELECT * FROM wide", chRuns}, {"heavy", chHeavy, chRuns},
 }
 
 // clickhouseBench measures in rounds, in each the engine alone and then every protocol: whatever else the machine does changes from minute to minute.
@@ -123,7 +121,6 @@ func clickhouseBench(ctx context.Context, print func(figure)) error {
 
 func chRound(ctx context.Context, cfg chembed.Config, round int, blocks [][]byte, figures *chFigures) error {
 	bare := map[string]time.Duration{}
-	var wideCPU time.Duration
 	var setup []string
 	if round == 0 {
 		setup = []string{"CREATE TABLE wide " + chWideTable(), "INSERT INTO wide " + chWideSelect(chWideRows), "OPTIMIZE TABLE wide FINAL"}
@@ -136,10 +133,6 @@ func chRound(ctx context.Context, cfg chembed.Config, round int, blocks [][]byte
 		setup = nil
 		bare[q.name] = chMedian(res.Each)
 		figures.add("clickhouse_"+q.name+"_engine", ms(bare[q.name]), "ms")
-		if q.name == "wide" {
-			wideCPU = res.CPU / time.Duration(q.runs)
-			figures.add("clickhouse_wide_engine_cpu", ms(wideCPU), "ms")
-		}
 	}
 	inserts := map[string]float64{}
 	for _, in := range chInsertions(blocks) {
@@ -185,7 +178,6 @@ func chRound(ctx context.Context, cfg chembed.Config, round int, blocks [][]byte
 	for _, q := range chQueries {
 		for _, w := range ways {
 			each := make([]time.Duration, 0, q.runs)
-			before := cpuSeconds() + cpuSecondsOf(srv.Pid())
 			for range q.runs {
 				start := time.Now()
 				if err := w.run(q.sql); err != nil {
@@ -195,17 +187,10 @@ func chRound(ctx context.Context, cfg chembed.Config, round int, blocks [][]byte
 			}
 			m := chMedian(each)
 			figures.addRatio("clickhouse_"+q.name+"_"+w.name, ms(m), "ms", bare[q.name].Seconds()/m.Seconds(), "clickhouse_"+q.name+"_engine")
-			switch q.name {
-			case "small":
+			if q.name == "small" {
 				figures.add("clickhouse_small_"+w.name+"_added", ms(m-bare[q.name]), "ms")
-			case "wide": // of the client and the server together
-				cpu := (cpuSeconds() + cpuSecondsOf(srv.Pid()) - before) / float64(q.runs)
-				figures.addRatio("clickhouse_wide_"+w.name+"_cpu", cpu*1e3, "ms", wideCPU.Seconds()/cpu, "clickhouse_wide_engine_cpu")
 			}
 		}
-	}
-	if err := chBound(ctx, srv, chWide, bare["wide"], wideCPU, figures); err != nil {
-		return err
 	}
 	for _, in := range chInsertions(blocks) {
 		if err := chInsert(ctx, srv, columns, conn, web, in, inserts[in.name], figures); err != nil {

@@ -10,7 +10,6 @@ import (
 	"os"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/chembed/internal/engine"
@@ -45,7 +44,6 @@ type BareResult struct {
 	Rows, Bytes uint64
 	Elapsed     time.Duration   // from the first start to the last end
 	Each        []time.Duration // of a BareQuery: its runs
-	CPU         time.Duration   // of a BareQuery: the processor time that they took together
 }
 
 // RunBareInsert does a BareInsert in an engine process of its own, on cfg's data
@@ -203,7 +201,6 @@ func (q *BareQuery) run(eng *engine.Engine) (BareResult, error) {
 	}
 	st := sqltext.Parse(q.Query)
 	var res BareResult
-	before := processorTime()
 	for range q.Runs {
 		start := time.Now()
 		stats, err := sess.Blocks(context.Background(), st, nil, func(b []byte, _ engine.Stats) error { res.Bytes += uint64(len(b)); return nil })
@@ -215,17 +212,7 @@ func (q *BareQuery) run(eng *engine.Engine) (BareResult, error) {
 		res.Elapsed += took
 		res.Each = append(res.Each, took)
 	}
-	res.CPU = processorTime() - before
 	return res, nil
-}
-
-// processorTime is what this process has used.
-func processorTime() time.Duration {
-	var u syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
-		return 0
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func (b *bareRequest) insert(sess *engine.Session, st sqltext.Statement, i int, block []byte) (uint64, error) {

@@ -157,7 +157,7 @@ func newBadDay(t *testing.T) *badDay {
 	d.first, d.second = newPublishers(&d.cfg, lost, log, nil), newPublishers(&d.cfg, b, log, nil)
 	d.first.policy, d.second.policy = quick, quick
 	owned(t, "first instance", func(ctx context.Context) error { return d.first.run(ctx, "equities") })
-	d.connected(t, 0)
+	d.connected(t, time.Time{})
 	owned(t, "second instance", func(ctx context.Context) error { return d.second.run(ctx, "equities") })
 	return d
 }
@@ -257,12 +257,13 @@ func (d *badDay) wait(t *testing.T, within time.Duration, what string, ok func()
 	}
 }
 
-// connected waits for the state behind the n events before, and returns when it was.
-func (d *badDay) connected(t *testing.T, n int) (at time.Time) {
+// connected waits for the state later than a moment, and returns when it was. The moment counts, not how many events came: what the observer is told late would be taken for what
+// comes, and the next outage would find nothing to take away.
+func (d *badDay) connected(t *testing.T, after time.Time) (at time.Time) {
 	t.Helper()
 	d.wait(t, 40*time.Second, "connected", func() bool {
-		for _, e := range d.events[min(n, len(d.events)):] {
-			if e.State == market.FeedConnected {
+		for _, e := range d.events {
+			if e.State == market.FeedConnected && e.EventTime.After(after) {
 				at = e.EventTime
 				return true
 			}
@@ -275,12 +276,9 @@ func (d *badDay) connected(t *testing.T, n int) (at time.Time) {
 // take takes the feed away and waits until it is back.
 func (d *badDay) take(t *testing.T, why string, do func()) outage {
 	t.Helper()
-	d.mu.Lock()
-	n := len(d.events)
-	d.mu.Unlock()
 	o := outage{why: why, from: time.Now()}
 	do()
-	o.to = d.connected(t, n)
+	o.to = d.connected(t, o.from)
 	d.outages = append(d.outages, o)
 	return o
 }
