@@ -28,7 +28,8 @@ $(ENGINE):
 	sh pkg/chembed/fetch-libchdb.sh .cache/libchdb
 
 test: build browser web-check python-test research-test ## everything: all modules, race detector, real nats-server and engine, the built binary, the page in Chromium, all clients
-	go test -race -parallel 8 -timeout 8m -skip '^(TestSecure|TestDay)$$' $(TESTFLAGS) work # those two have commands of their own
+	go test -race -parallel 8 -timeout 8m -skip '^(TestSecure|TestDay|TestDashboards)$$' $(TESTFLAGS) work # the first two have commands of their own
+	cd e2e && go test -race -run '^TestDashboards$$' -timeout 12m $(TESTFLAGS) . # alone: it holds times that a reader of the page feels
 	cd deploy/check && GOWORK=off go test -timeout 5m $(TESTFLAGS) ./...
 
 e2e-secure: build ## every service a process with a user of its own, over TLS, on three nats-servers; every user tries everything that it must not do

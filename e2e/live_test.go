@@ -41,7 +41,7 @@ func TestDashboards(t *testing.T) {
 		if _, err := os.Stat(browser); err != nil {
 			t.Skipf("no Chromium: %v; make chromium installs Debian's, CHROMIUM names another", err)
 		}
-		command(t, 4*time.Minute, "browser", []string{
+		command(t, 6*time.Minute, "browser", []string{
 			"BASE_URL=http://" + in.Gateway, "CLICKHOUSE_URL=http://" + in.ClickHouseHTTP + "/?database=" + in.Database, "CHROMIUM=" + browser,
 		}, "npm", "test", "--silent")
 	})

@@ -22,6 +22,7 @@ export function launch() {
 /** A page that remembers errors, and every address that it asked for. */
 export async function open(browser, { hash = "", ...options } = {}) {
   const context = await browser.newContext({ viewport: { width: 1440, height: 1400 }, colorScheme: "dark", ...options });
+  context.setDefaultTimeout(90_000); // what a test waits for comes; how soon is measured apart from that
   const page = await context.newPage();
   const errors = [];
   const asked = [];
