@@ -334,12 +334,15 @@ func (q *queryDB) plain(ctx context.Context) error {
 		if had > 0 {
 			continue
 		}
-		columns, err := q.store.Query(ctx, `SELECT arrayStringConcat(groupArray(concat(name, ' ', type)), ', ') FROM system.columns
-			WHERE database = currentDatabase() AND table = '`+t[1]+"'")
+		columns, err := q.store.Query(ctx, "DESCRIBE TABLE (SELECT * FROM "+t[1]+"_as_of(as_of = '2200-01-01 00:00:00'))")
 		if err != nil {
 			return err
 		}
-		if err := q.store.Exec(ctx, fmt.Sprintf("CREATE TABLE %s (%v) ENGINE = MergeTree ORDER BY event_time", t[0], columns.Rows[0][0])); err != nil {
+		var names, types []string
+		for _, r := range columns.Rows {
+			names, types = append(names, fmt.Sprint(r[0])), append(types, fmt.Sprint(r[0], " ", r[1]))
+		}
+		if err := q.store.Exec(ctx, fmt.Sprintf("CREATE TABLE %s (%s) ENGINE = MergeTree ORDER BY event_time", t[0], strings.Join(types, ", "))); err != nil {
 			return err
 		}
 		months, err := q.store.Query(ctx, "SELECT DISTINCT toYYYYMM(event_time) AS m FROM quotes ORDER BY m")
@@ -347,8 +350,8 @@ func (q *queryDB) plain(ctx context.Context) error {
 			return err
 		}
 		for _, m := range months.Rows {
-			sql := fmt.Sprintf(`INSERT INTO %s SELECT * FROM %s WHERE toYYYYMM(event_time) = %v ORDER BY event_time
-				SETTINGS max_bytes_before_external_sort = 1000000000, max_insert_threads = 1`, t[0], t[1], m[0])
+			sql := fmt.Sprintf(`INSERT INTO %s SELECT %s FROM %s WHERE toYYYYMM(event_time) = %v ORDER BY event_time
+				SETTINGS max_bytes_before_external_sort = 1000000000, max_insert_threads = 1`, t[0], strings.Join(names, ", "), t[1], m[0])
 			if err := q.store.Exec(ctx, sql); err != nil {
 				return fmt.Errorf("copy %v of %s: %w", m[0], t[1], err)
 			}

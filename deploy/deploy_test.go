@@ -294,6 +294,29 @@ func TestNoSecretIsCommitted(t *testing.T) {
 	}
 }
 
+// SELECT * shows quants recv_time and trade_id, which trades and quotes compute, without a setting of their own. The embedded engine is told so in clickhouseConfig.engine.
+func TestProfilesShowComputedColumns(t *testing.T) {
+	var users struct {
+		Profiles struct {
+			All []struct {
+				XMLName xml.Name
+				Shows   string `xml:"asterisk_include_alias_columns"`
+			} `xml:",any"`
+		} `xml:"profiles"`
+	}
+	if err := xml.Unmarshal([]byte(read(t, "deploy/clickhouse/users.d/hashpivot.xml")), &users); err != nil {
+		t.Fatal(err)
+	}
+	if len(users.Profiles.All) == 0 {
+		t.Error("no profiles")
+	}
+	for _, p := range users.Profiles.All {
+		if p.Shows != "1" {
+			t.Errorf("profile %s: asterisk_include_alias_columns is %q", p.XMLName.Local, p.Shows)
+		}
+	}
+}
+
 func TestCommandsAndFlagsExist(t *testing.T) {
 	help, code := run(t, nil, "--help")
 	if code != 0 {

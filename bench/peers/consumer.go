@@ -122,7 +122,7 @@ func gather(ctx context.Context, iter jetstream.MessagesContext) (batch, error) 
 }
 
 func (b *batch) insert(ctx context.Context, conn driver.Conn) error {
-	rows, err := conn.PrepareBatch(ctx, `INSERT INTO trades (event_time, recv_time, stream_time, stream_seq, idx, source, rev, backfill, action, symbol, trade_id, exchange,
+	rows, err := conn.PrepareBatch(ctx, `INSERT INTO trades (event_time, recv_to_stream_ns, stream_time, stream_seq, idx, source, rev, backfill, action, symbol, trade_text, exchange,
 		tape, price_usd, size_shares, conditions, original_trade_id, original_price_usd, original_size_shares, cancel_code, sequence)`)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
@@ -130,7 +130,7 @@ func (b *batch) insert(ctx context.Context, conn driver.Conn) error {
 	defer func() { _ = rows.Abort() }() // nothing after Send
 	for _, p := range b.trades {
 		t := p.trade
-		err := rows.Append(t.EventTime, t.RecvTime, p.at.StreamTime, p.at.Seq, p.at.Idx, t.Source, t.Rev, t.Backfill, int8(t.Action), t.Symbol, t.ID, t.Exchange,
+		err := rows.Append(t.EventTime, int64(p.at.StreamTime.Sub(t.RecvTime)), p.at.StreamTime, p.at.Seq, p.at.Idx, t.Source, t.Rev, t.Backfill, int8(t.Action), t.Symbol, t.ID, t.Exchange,
 			t.Tape, exact(t.PriceUSD), exact(t.SizeShares), t.Conditions, t.OriginalID, exact(t.OriginalPriceUSD), exact(t.OriginalSizeShares), t.CancelCode, t.Sequence)
 		if err != nil {
 			return fmt.Errorf("append: %w", err)

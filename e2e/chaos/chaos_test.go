@@ -44,7 +44,7 @@ func TestShort(t *testing.T) {
 	cfg.then = func(ctx context.Context, s *system) error {
 		for _, spoil := range []string{
 			"ALTER TABLE trades DELETE WHERE source = 'sim-chaos-1' AND trade_id = '20' SETTINGS mutations_sync = 2",
-			"INSERT INTO trades SELECT * FROM trades WHERE source = 'sim-chaos-1' AND trade_id = '21' SETTINGS insert_deduplicate = 0",
+			"INSERT INTO trades SELECT * FROM trades WHERE source = 'sim-chaos-1' AND trade_id = '21' SETTINGS insert_deduplicate = 0, asterisk_include_alias_columns = 0",
 			"ALTER TABLE quotes UPDATE bid_price_usd = 1 WHERE source = 'sim-chaos-1' AND event_time = toDateTime64('2026-11-03 14:30:00.028', 9, 'UTC') SETTINGS mutations_sync = 2",
 		} {
 			if _, err := s.sql(ctx, spoil, database); err != nil {

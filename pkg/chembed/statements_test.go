@@ -241,3 +241,27 @@ func TestTotals(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// An INSERT without columns takes those that are stored, also in a session whose * shows computed ones.
+func TestInsertWithoutColumnsLeavesOutComputedOnes(t *testing.T) {
+	conn := open(t, chembedtest.Shared(t), func(o *clickhouse.Options) {
+		o.Settings = clickhouse.Settings{"asterisk_include_alias_columns": 1, "asterisk_include_materialized_columns": 1}
+	})
+	ctx := context.Background()
+	if err := conn.Exec(ctx, "CREATE TABLE computed (a UInt8, twice UInt16 ALIAS 2 * a, half UInt8 MATERIALIZED intDiv(a, 2)) ENGINE = MergeTree ORDER BY a"); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Exec(ctx, "DROP TABLE computed") }()
+	b, err := conn.PrepareBatch(ctx, "INSERT INTO computed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(b.Append(uint8(6)), b.Send()); err != nil {
+		t.Fatal(err)
+	}
+	var a, half uint8
+	var twice uint16
+	if err := conn.QueryRow(ctx, "SELECT * FROM computed").Scan(&a, &half, &twice); err != nil || a != 6 || twice != 12 || half != 3 {
+		t.Errorf("%d, twice %d, half %d (%v)", a, twice, half, err)
+	}
+}

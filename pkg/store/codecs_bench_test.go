@@ -52,7 +52,7 @@ func BenchmarkCodecs(b *testing.B) {
 }
 
 // candidates are the codecs that BenchmarkCodecs tries.
-var candidates = []string{"LZ4", "ZSTD(1)", "ZSTD(3)", "Delta, ZSTD(1)", "Delta, ZSTD(3)", "DoubleDelta, ZSTD(1)", "T64, ZSTD(1)", "T64, LZ4", "Gorilla, ZSTD(1)"}
+var candidates = []string{"LZ4", "ZSTD(1)", "ZSTD(3)", "Delta, ZSTD(1)", "Delta, ZSTD(3)", "DoubleDelta, ZSTD(1)", "T64, ZSTD(1)", "Delta, T64, ZSTD(1)", "GCD, ZSTD(1)", "GCD, Delta, ZSTD(1)", "GCD, T64, ZSTD(1)"}
 
 // columnBytes stores the column alone, in the table's order, and returns its bytes a row; - where the codec does not fit the type.
 func columnBytes(ctx context.Context, b *testing.B, st *store.Store, table, expr, typ, codec string) string {

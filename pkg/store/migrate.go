@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"slices"
+	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/pressly/goose/v3"
@@ -105,8 +106,13 @@ func (s *Store) createDatabase(ctx context.Context) error {
 	return nil
 }
 
+// migrateTimeout is for how long a migration may say nothing: one that rewrites a column of a large table answers when it is through.
+const migrateTimeout = 24 * time.Hour
+
 func (s *Store) migrate(ctx context.Context, up func(*goose.Provider) ([]*goose.MigrationResult, error)) error {
-	db := clickhouse.OpenDB(s.cfg.options(s.cfg.Database))
+	opts := s.cfg.options(s.cfg.Database)
+	opts.ReadTimeout = migrateTimeout
+	db := clickhouse.OpenDB(opts)
 	defer func() { _ = db.Close() }()
 	p, err := newProvider(db, s.cfg.Replicated, s.log)
 	if err != nil {

@@ -1,12 +1,17 @@
 package store
 
-import "github.com/hashpivot/hashpivot/pkg/market"
+import (
+	"strconv"
+
+	"github.com/hashpivot/hashpivot/pkg/market"
+)
 
 // tradeRows are rows of trades.
 type tradeRows struct {
 	common
 	action                      fixed
 	symbol                      dict
+	number                      fixed
 	id                          text
 	exchange, tape              dict
 	price, size                 fixed
@@ -19,10 +24,11 @@ type tradeRows struct {
 
 func newTradeRows() rows[*market.Trade] {
 	return &tradeRows{
-		common:        newCommon(),
+		common:        newTickCommon(),
 		action:        newFixed("action", "Enum8('trade' = 1, 'correction' = 2, 'cancel' = 3)", 1),
 		symbol:        newDict("symbol"),
-		id:            newText("trade_id"),
+		number:        newFixed("trade_number", "UInt64", 8),
+		id:            newText("trade_text"),
 		exchange:      newDict("exchange"),
 		tape:          newDict("tape"),
 		price:         newPrice("price_usd"),
@@ -37,7 +43,7 @@ func newTradeRows() rows[*market.Trade] {
 }
 
 func (r *tradeRows) columns() []col {
-	return r.cols(&r.action, &r.symbol, &r.id, &r.exchange, &r.tape, &r.price, &r.size, &r.conditions, &r.originalID, &r.originalPrice,
+	return r.cols(&r.action, &r.symbol, &r.number, &r.id, &r.exchange, &r.tape, &r.price, &r.size, &r.conditions, &r.originalID, &r.originalPrice,
 		&r.originalSize, &r.cancelCode, &r.sequence)
 }
 
@@ -55,7 +61,13 @@ func (r *tradeRows) add(e *market.Trade, at market.Place) error {
 	r.common.add(p)
 	r.action.u8(uint8(e.Action))
 	r.symbol.add(e.Symbol)
-	r.id.add(e.ID)
+	n := idNumber(e.ID)
+	r.number.u64(n)
+	if n == 0 {
+		r.id.add(e.ID)
+	} else {
+		r.id.add("")
+	}
 	r.exchange.add(e.Exchange)
 	r.tape.add(e.Tape)
 	r.price.i64(price)
@@ -67,6 +79,24 @@ func (r *tradeRows) add(e *market.Trade, at market.Place) error {
 	r.cancelCode.add(e.CancelCode)
 	r.sequence.u64(e.Sequence)
 	return nil
+}
+
+// idNumber is the number above 0 that an id is, if it is written as one is: without a sign or zeros before it, so that the number tells the id again. 0: it
+// is no such number. The migration that carries older rows over decides in the same way.
+func idNumber(id string) uint64 {
+	if id == "" || id[0] == '0' || len(id) > 20 {
+		return 0
+	}
+	for i := range len(id) {
+		if id[i] < '0' || id[i] > '9' {
+			return 0
+		}
+	}
+	n, err := strconv.ParseUint(id, 10, 64)
+	if err != nil { // above 64 bits
+		return 0
+	}
+	return n
 }
 
 // quoteRows are rows of quotes.
@@ -82,7 +112,7 @@ type quoteRows struct {
 
 func newQuoteRows() rows[*market.Quote] {
 	return &quoteRows{
-		common:      newCommon(),
+		common:      newTickCommon(),
 		symbol:      newDict("symbol"),
 		bidExchange: newDict("bid_exchange"),
 		askExchange: newDict("ask_exchange"),

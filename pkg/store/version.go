@@ -101,7 +101,8 @@ func (c Config) Anywhere() Config {
 
 // Writes tries whether rows may be put into a table, with none: nothing is written.
 func (s *Store) Writes(ctx context.Context, table string) error {
-	sql := fmt.Sprintf("INSERT INTO %[1]s.%[2]s SELECT * FROM %[1]s.%[2]s WHERE 0", s.cfg.Database, table)
+	// Columns that are computed cannot be inserted, and * has them where the user's profile says so.
+	sql := fmt.Sprintf("INSERT INTO %[1]s.%[2]s SELECT * FROM %[1]s.%[2]s WHERE 0 SETTINGS asterisk_include_alias_columns = 0", s.cfg.Database, table)
 	if err := s.conn.Exec(ctx, sql); err != nil {
 		return fmt.Errorf("put no rows into %s: %w", table, err)
 	}

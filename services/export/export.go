@@ -144,7 +144,11 @@ func (e *export) look(ctx context.Context, table string) error {
 				from = fmt.Sprintf("%s_as_of(as_of = '%s')", table, sqlTime(e.asOf))
 			}
 		}
-		e.query = "SELECT * FROM " + from
+		columns, err := e.columnsOf(ctx, table)
+		if err != nil {
+			return err
+		}
+		e.query = "SELECT " + columns + " FROM " + from
 		res, err := e.store.Query(ctx, "SELECT sorting_key, engine FROM system.tables WHERE database = currentDatabase() AND name = "+store.QuoteText(table))
 		if err != nil {
 			return err
@@ -192,6 +196,27 @@ func (e *export) look(ctx context.Context, table string) error {
 		e.order = strings.Join(keys, ", ")
 	}
 	return nil
+}
+
+// columnsOf are what is selected of a table: everything, but of one that computes columns, which * leaves out, what its view as of a moment has. What those columns
+// are computed from is not exported.
+func (e *export) columnsOf(ctx context.Context, table string) (string, error) {
+	computes, err := e.store.Query(ctx, "SELECT 1 FROM system.columns WHERE database = currentDatabase() AND table = "+store.QuoteText(table)+" AND default_kind = 'ALIAS' LIMIT 1")
+	if err != nil || len(computes.Rows) == 0 {
+		return "*", err
+	}
+	res, err := e.store.Query(ctx, "DESCRIBE TABLE (SELECT * FROM "+table+"_as_of(as_of = '2200-01-01 00:00:00'))")
+	if _, spoken := store.Code(err); spoken { // somebody's own table, of which there is no such view
+		return "*", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	names := make([]string, len(res.Rows))
+	for i, r := range res.Rows {
+		names[i], _ = r[0].(string)
+	}
+	return strings.Join(names, ", "), nil
 }
 
 func (e *export) describe(ctx context.Context) error {

@@ -111,6 +111,7 @@ func (c clickhouseConfig) engine(dataDir string, log *slog.Logger) (chembed.Conf
 	e.DataDir, e.NativeAddr, e.HTTPAddr = filepath.Join(dataDir, "clickhouse"), c.NativeAddr, c.HTTPAddr
 	e.LibraryPath, e.MaxMemory, e.MaxMemoryPerQuery = c.Library, c.MaxMemory, c.MaxMemoryUsage
 	e.Logger = log.With("component", "clickhouse")
+	e.Settings = map[string]string{"asterisk_include_alias_columns": "1"} // SELECT * has the columns of trades and quotes that are computed, too
 	s := c.Server
 	e.NativeTLSAddr, e.HTTPSAddr, e.TLSCertFile, e.TLSKeyFile = s.NativeTLSAddr, s.HTTPSAddr, s.TLSCert, s.TLSKey
 	e.TLSClientCAFile = s.TLSClientCA

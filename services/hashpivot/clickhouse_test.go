@@ -17,7 +17,7 @@ func TestClickHouseCommand(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "config.yaml")
-	text := "clickhouse:\n  server:\n    users:\n      quant: {password: secret, readonly: 2, bounds: {max_threads: {max: 4}}}\n      admin: {no_password: true}\n"
+	text := "clickhouse:\n  server:\n    users:\n      quant: {password: secret, readonly: 2, bounds: {max_threads: {max: 4}}}\n      reader: {password: secret, readonly: 1}\n      admin: {no_password: true}\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -63,6 +63,12 @@ func TestClickHouseCommand(t *testing.T) {
 	}{
 		{"admin", "", "CREATE TABLE t (a UInt8) ENGINE = MergeTree ORDER BY a", 200, ""},
 		{"quant", "secret", "SELECT count() FROM t", 200, "0\n"},
+		{"admin", "", "CREATE TABLE computed (a UInt8, twice UInt16 ALIAS 2 * a) ENGINE = MergeTree ORDER BY a", 200, ""},
+		{"admin", "", "INSERT INTO computed VALUES (1)", 200, ""},
+		{"admin", "", "SELECT * FROM computed", 200, "1\t2\n"}, // as recv_time and trade_id are
+		{"quant", "secret", "SELECT * FROM computed", 200, "1\t2\n"},
+		{"reader", "secret", "SELECT * FROM computed", 200, "1\t2\n"},
+		{"quant", "secret", "SELECT * FROM computed SETTINGS asterisk_include_alias_columns = 0", 200, "1\n"},
 		{"quant", "secret", "INSERT INTO t VALUES (1)", 500, "READONLY"},
 		{"quant", "secret", "SELECT 1 SETTINGS max_threads = 5", 500, "max_threads"},
 		{"quant", "wrong", "SELECT 1", 403, "AUTHENTICATION_FAILED"},

@@ -23,10 +23,10 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/store/storetest"
 )
 
-const exportTrades = `INSERT INTO trades (event_time, recv_time, stream_time, stream_seq, idx, source, action, symbol, trade_id, exchange, tape, price_usd, size_shares, conditions)
-	SELECT toDateTime64('2026-11-18 14:30:00.123456789', 9, 'UTC') + INTERVAL number %% 3 DAY + toIntervalSecond(number) AS at, at + toIntervalMillisecond(3),
-		toDateTime64('2026-11-20 21:00:00', 9, 'UTC') + toIntervalMicrosecond(number), %d + intDiv(number, 3), number %% 3, 'sim-test', 'trade',
-		['CORZ', 'BRK.B'][1 + number %% 2], toString(52983525029461 + number), ['V', 'D', ''][1 + number %% 3], 'C', toDecimal64(16.5, 8) + toDecimal64('0.00000001', 8) * number,
+const exportTrades = `INSERT INTO trades (event_time, stream_time, recv_to_stream_ns, stream_seq, idx, source, action, symbol, trade_number, exchange, tape, price_usd, size_shares, conditions)
+	SELECT toDateTime64('2026-11-18 14:30:00.123456789', 9, 'UTC') + INTERVAL number %% 3 DAY + toIntervalSecond(number) AS at,
+		toDateTime64('2026-11-20 21:00:00', 9, 'UTC') + toIntervalMicrosecond(number) AS stored, toUnixTimestamp64Nano(stored) - toUnixTimestamp64Nano(at) - 3000000, %d + intDiv(number, 3), number %% 3, 'sim-test', 'trade',
+		['CORZ', 'BRK.B'][1 + number %% 2], 52983525029461 + number, ['V', 'D', ''][1 + number %% 3], 'C', toDecimal64(16.5, 8) + toDecimal64('0.00000001', 8) * number,
 		1 + number %% 400, arraySlice(['@', 'F', 'I'], 1, number %% 4)
 	FROM numbers(%d)`
 
@@ -107,7 +107,7 @@ func TestExport(t *testing.T) {
 
 	t.Run("exact", func(t *testing.T) {
 		rows, about := readParquet(t, path("2026-11-20", "CORZ"))
-		same(t, st, "SELECT * FROM trades WHERE symbol = 'CORZ' AND toDate(event_time) = '2026-11-20' ORDER BY symbol, event_time, stream_seq, idx", rows)
+		same(t, st, "SELECT * FROM trades_as_of(as_of = '2200-01-01 00:00:00') WHERE symbol = 'CORZ' AND toDate(event_time) = '2026-11-20' ORDER BY symbol, event_time, stream_seq, idx", rows)
 		if about["hashpivot.rows"] != "5003" || about["hashpivot.min_cursor"] == "" || about["hashpivot.max_cursor"] != "20000:2" || about["hashpivot.version"] != version() ||
 			!strings.Contains(about["hashpivot.query"], "FROM trades") {
 			t.Errorf("metadata %v", about)

@@ -229,7 +229,7 @@ func TestRefusesWhatDoesNotBelongTogether(t *testing.T) {
 
 	// Rows that this stream never held, and no record.
 	bustest.LoseCell(t, w.raw, bus.LandingKey(market.Trades, bus.Shard{}))
-	w.exec("INSERT INTO trades SELECT * REPLACE(toUInt32(idx + 1000) AS idx, toString(trade_id || 'x') AS trade_id) FROM trades WHERE stream_seq = 1 SETTINGS insert_deduplicate = 0")
+	w.exec("INSERT INTO trades SELECT * REPLACE(toUInt32(idx + 1000) AS idx, toUInt64(0) AS trade_number, trade_id || 'x' AS trade_text) FROM trades WHERE stream_seq = 1 SETTINGS insert_deduplicate = 0")
 	w.refuses(small(), "the rows came from another NATS")
 }
 

@@ -85,6 +85,9 @@ func (s *Session) changing(st sqltext.Statement) (changed func()) {
 	return s.eng.headers.renew
 }
 
+// insertable leaves out columns that are computed, whatever * is in this session.
+const insertable = " SETTINGS asterisk_include_alias_columns = 0, asterisk_include_materialized_columns = 0"
+
 // InsertHeader describes the columns that an INSERT takes.
 func (s *Session) InsertHeader(in sqltext.Insert, params []Param) ([]Column, error) {
 	cols := in.Columns
@@ -103,7 +106,7 @@ func (s *Session) InsertHeader(in sqltext.Insert, params []Param) ([]Column, err
 	if key != "" && known != nil {
 		return known, nil
 	}
-	described, err := s.describe("DESCRIBE TABLE (SELECT "+cols+" FROM "+target+")", params)
+	described, err := s.describe("DESCRIBE TABLE (SELECT "+cols+" FROM "+target+insertable+")", params)
 	if err == nil && key != "" && !s.eng.foreign(version) {
 		s.eng.headers.put(key, described, version)
 	}

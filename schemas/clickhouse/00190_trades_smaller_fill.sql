@@ -1,0 +1,9 @@
+-- +goose NO TRANSACTION
+-- +goose Up
+ALTER TABLE trades
+    UPDATE
+        recv_to_stream_ns = toUnixTimestamp64Nano(stream_time) - toUnixTimestamp64Nano(recv_time),
+        trade_number = if(toString(toUInt64OrZero(trade_id)) = trade_id, toUInt64OrZero(trade_id), 0),
+        trade_text = if(toString(toUInt64OrZero(trade_id)) = trade_id AND trade_id != '0', '', trade_id)
+    WHERE 1
+    SETTINGS mutations_sync = 2;
