@@ -81,12 +81,12 @@ FROM numbers(100)`
 SELECT id, symbol, share, day, toInt64(greatest(50, cents * exp(sum((sipHash64('walk', id, day) % 2001 / 1000. - 1) * 0.04) OVER (PARTITION BY id ORDER BY day)))) AS cents
 FROM bench_symbols CROSS JOIN (SELECT toUInt16(number) AS day FROM numbers(1260)) AS days`
 
-	fillTradesSQL = `INSERT INTO trades (event_time, recv_to_stream_ns, stream_time, stream_seq, idx, source, action, symbol, trade_number, exchange, tape, price_usd, size_shares, conditions)
-SELECT fromUnixTimestamp64Nano(t, 'UTC'), 200000 + h2 % 1800000, fromUnixTimestamp64Nano(t + 500000 + h % 4700000 + h2 % 1800000, 'UTC'),
+	fillTradesSQL = `INSERT INTO trades (event_time, recv_to_stream_ns, stream_after_event_ns, stream_seq, idx, source, action, symbol, trade_number, exchange, tape, price_usd, size_shares, condition_codes)
+SELECT fromUnixTimestamp64Nano(t, 'UTC'), 1000 * (200 + h2 % 1800), 1000 * (500 + h % 4700 + h2 % 1800),
 	{index} * 100000000 + n, j, 'sim-bench', if(h3 % 50000 = 0, 'cancel', 'trade'), symbol, 52900000000000 + {index} * 10000000 + n * 3 + j,
 	['D', 'Q', 'P', 'K', 'Z', 'N', 'D', 'V'][1 + h3 % 8], 'C', toDecimal64(cents + if(h3 % 5 = 0, toInt64(h3 % 3) - 1, 0), 8) / 100,
 	toDecimal64(multiIf(h4 % 100 < 45, 1 + h4 % 99, h4 % 100 < 80, 100, 100 * (1 + h4 % 12)), 8) AS size,
-	arrayConcat(['@'], if(h4 % 7 = 0, ['F'], []), if(size < 100, ['I'], []), if(outside, ['T'], []))
+	concat('@,', if(h4 % 7 = 0, 'F,', ''), if(size < 100, 'I,', ''), if(outside, 'T,', ''))
 FROM
 (
 	SELECT *, arrayJoin(range(multiIf(h % 10 < 6, 1, h % 10 < 8, 2, h % 10 < 9, 3, 4 + h2 % 5))) AS j, sipHash64(t, j, id) AS h3, cityHash64(h3) AS h4
@@ -99,9 +99,9 @@ FROM
 )
 SETTINGS max_threads = 2, max_insert_threads = 1, min_insert_block_size_rows = 4000000, min_insert_block_size_bytes = 1000000000, max_memory_usage = 6000000000`
 
-	fillQuotesSQL = `INSERT INTO quotes (event_time, recv_to_stream_ns, stream_time, stream_seq, idx, source, symbol, bid_exchange, ask_exchange, bid_price_usd, ask_price_usd, bid_size_shares, ask_size_shares,
+	fillQuotesSQL = `INSERT INTO quotes (event_time, recv_to_stream_ns, stream_after_event_ns, stream_seq, idx, source, symbol, bid_exchange, ask_exchange, bid_price_usd, ask_price_usd, bid_size_shares, ask_size_shares,
 	conditions, tape)
-SELECT fromUnixTimestamp64Nano(t, 'UTC'), 200000 + h2 % 1800000, fromUnixTimestamp64Nano(t + 500000 + h % 4700000 + h2 % 1800000, 'UTC'),
+SELECT fromUnixTimestamp64Nano(t, 'UTC'), 1000 * (200 + h2 % 1800), 1000 * (500 + h % 4700 + h2 % 1800),
 	{index} * 100000000 + n, 0, 'sim-bench', symbol, ['Q', 'P', 'K', 'Z', 'N', 'V'][1 + h % 6], ['Q', 'P', 'K', 'Z', 'N', 'V'][1 + h2 % 6],
 	toDecimal64(cents - 1 - toInt64(h % 2), 8) / 100, toDecimal64(cents + 1, 8) / 100, toDecimal64(100 * (1 + h % 9), 8), toDecimal64(100 * (1 + h2 % 9), 8), ['R'], 'C'
 FROM

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -122,16 +123,16 @@ func gather(ctx context.Context, iter jetstream.MessagesContext) (batch, error) 
 }
 
 func (b *batch) insert(ctx context.Context, conn driver.Conn) error {
-	rows, err := conn.PrepareBatch(ctx, `INSERT INTO trades (event_time, recv_to_stream_ns, stream_time, stream_seq, idx, source, rev, backfill, action, symbol, trade_text, exchange,
-		tape, price_usd, size_shares, conditions, original_trade_id, original_price_usd, original_size_shares, cancel_code, sequence)`)
+	rows, err := conn.PrepareBatch(ctx, `INSERT INTO trades (event_time, recv_to_stream_ns, stream_after_event_ns, stream_seq, idx, source, rev, backfill, action, symbol, trade_text, exchange,
+		tape, price_usd, size_shares, condition_codes, original_trade_id, original_price_usd, original_size_shares, cancel_code, sequence)`)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
 	defer func() { _ = rows.Abort() }() // nothing after Send
 	for _, p := range b.trades {
 		t := p.trade
-		err := rows.Append(t.EventTime, int64(p.at.StreamTime.Sub(t.RecvTime)), p.at.StreamTime, p.at.Seq, p.at.Idx, t.Source, t.Rev, t.Backfill, int8(t.Action), t.Symbol, t.ID, t.Exchange,
-			t.Tape, exact(t.PriceUSD), exact(t.SizeShares), t.Conditions, t.OriginalID, exact(t.OriginalPriceUSD), exact(t.OriginalSizeShares), t.CancelCode, t.Sequence)
+		err := rows.Append(t.EventTime, int64(p.at.StreamTime.Sub(t.RecvTime)), int64(p.at.StreamTime.Sub(t.EventTime.Truncate(time.Microsecond))), p.at.Seq, p.at.Idx, t.Source, t.Rev, t.Backfill, int8(t.Action), t.Symbol, t.ID, t.Exchange,
+			t.Tape, exact(t.PriceUSD), exact(t.SizeShares), joined(t.Conditions), t.OriginalID, exact(t.OriginalPriceUSD), exact(t.OriginalSizeShares), t.CancelCode, t.Sequence)
 		if err != nil {
 			return fmt.Errorf("append: %w", err)
 		}
@@ -140,6 +141,14 @@ func (b *batch) insert(ctx context.Context, conn driver.Conn) error {
 		return fmt.Errorf("send: %w", err)
 	}
 	return nil
+}
+
+// joined are the codes as their column holds them; those of the load have no comma.
+func joined(codes []string) string {
+	if len(codes) == 0 {
+		return ""
+	}
+	return strings.Join(codes, ",") + ","
 }
 
 // exact is a decimal as clickhouse-go wants it.

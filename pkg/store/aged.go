@@ -19,7 +19,7 @@ func (s *Store) Aged(ctx context.Context, stream market.Stream, created time.Tim
 	if err != nil {
 		return 0, 0, fmt.Errorf("count rows of %s that the stream holds no more: %w", stream, err)
 	}
-	life := timeLiteral(created)
+	life := lifeLiteral(created)
 	sql := "SELECT sum(b), sum(o) FROM (" + union(fmt.Sprintf("countIf(stream_time >= %s AND stream_seq < %d) AS b, countIf(stream_time < %s) AS o", life, first, life), "", tables) + ")"
 	if err := conn.QueryRow(ctx, sql).Scan(&below, &older); err != nil {
 		return 0, 0, fmt.Errorf("count rows of %s that the stream holds no more: %w", stream, err)
@@ -37,7 +37,7 @@ func (s *Store) Beyond(ctx context.Context, stream market.Stream, created time.T
 	if err != nil {
 		return 0, 0, fmt.Errorf("count rows of %s behind %d: %w", stream, last, err)
 	}
-	where := fmt.Sprintf(" WHERE stream_seq > %d AND stream_time >= %s", last, timeLiteral(created))
+	where := fmt.Sprintf(" WHERE stream_seq > %d AND stream_time >= %s", last, lifeLiteral(created))
 	sql := "SELECT sum(n), max(s) FROM (" + union("count() AS n, max(stream_seq) AS s", where, tables) + ")"
 	if err := conn.QueryRow(ctx, sql).Scan(&rows, &top); err != nil {
 		return 0, 0, fmt.Errorf("count rows of %s behind %d: %w", stream, last, err)

@@ -110,7 +110,7 @@ func (q SumQuery) where() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, " WHERE stream_seq BETWEEN %d AND %d", q.First, q.Last)
 	if !q.Since.IsZero() {
-		b.WriteString(" AND stream_time >= " + timeLiteral(q.Since))
+		b.WriteString(" AND stream_time >= " + lifeLiteral(q.Since))
 	}
 	if !q.Until.IsZero() {
 		b.WriteString(" AND stream_time <= " + timeLiteral(q.Until))

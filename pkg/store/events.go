@@ -79,7 +79,7 @@ func (s *Store) SeqBetween(ctx context.Context, stream market.Stream, since, t t
 	}
 	where := " WHERE stream_time < " + timeLiteral(t)
 	if !since.IsZero() {
-		where += " AND stream_time >= " + timeLiteral(since)
+		where += " AND stream_time >= " + lifeLiteral(since)
 	}
 	conn, err := s.upToDate(ctx, tables...)
 	if err != nil {

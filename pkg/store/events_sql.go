@@ -106,7 +106,7 @@ func (r *eventReader) where(t eventTable, to uint64) string {
 func (q *EventQuery) filter() string {
 	var b strings.Builder
 	if !q.StoredSince.IsZero() {
-		b.WriteString(" AND stream_time >= " + timeLiteral(q.StoredSince))
+		b.WriteString(" AND stream_time >= " + lifeLiteral(q.StoredSince))
 	}
 	if q.Source != "" && q.Source != "*" {
 		b.WriteString(" AND " + matchSQL("source", q.Source))

@@ -17,8 +17,12 @@ func since(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
-	return " AND stream_time >= " + timeLiteral(t)
+	return " AND stream_time >= " + lifeLiteral(t)
 }
+
+// lifeLiteral is the first stream time that a life which began at t can have: JetStream tells when a stream was made to the nanosecond, and a message's stream time may be
+// in whole microseconds.
+func lifeLiteral(t time.Time) string { return timeLiteral(t.Truncate(time.Microsecond)) }
 
 // Top is what is stored of a stream's life: the greatest sequence, 0 if there is nothing, and the stream time of the newest row.
 type Top struct {

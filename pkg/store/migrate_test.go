@@ -108,23 +108,39 @@ func TestMigrateTogether(t *testing.T) {
 // released is the last version that a database out there may have; what is newer is released together.
 const released = 20
 
-// computed is the first version that stores what recv_time and trade_id of trades, and recv_time of quotes, are computed from.
+// computed is the first version that stores what recv_time and stream_time of trades and quotes, and trade_id and conditions of trades, are computed from.
 const computed = 189
 
 // oldIDs are numbers, and what only looks like one.
 var oldIDs = []string{"", "0", "1", "9", "007", "71697353758036", "9223372036854775808", "18446744073709551615", "18446744073709551616", "99999999999999999999", "-5", "+7", "7 ", "1e3", "abc", "٧"}
 
-// oldTick are columns that a database of an earlier version holds, and that read the same afterwards. Frames came before and after their events' times.
+// oldConditions are lists of codes, also such as are written otherwise in a column of text.
+var oldConditions = [][]string{nil, {""}, {"", ""}, {"@"}, {"@", "F", "I"}, {" "}, {","}, {"%"}, {"%2C", "%25", "+"}, {"a,b", "%,%", "\n"}, {"é", "\xff"}, {"@"}, {"F", "@"}, {"\\", "'"}, {"\t"}, {"%zz"}}
+
+func oldCodes() string {
+	lists := make([]string, len(oldConditions))
+	for i, codes := range oldConditions {
+		quoted := make([]string, len(codes))
+		for k, c := range codes {
+			quoted[k] = store.QuoteText(c)
+		}
+		lists[i] = "[" + strings.Join(quoted, ", ") + "]"
+	}
+	return "[" + strings.Join(lists, ", ") + "]"
+}
+
+// oldTick are columns that a database of an earlier version holds, and that read the same afterwards. Frames came before and after their events' times, and what was
+// fetched from history was stored years behind them.
 const oldTick = "event_time, recv_time, stream_time, stream_seq, idx, source, symbol"
 
 func oldQuotes(seq int64) string { return oldRows(seq, "") }
 func oldTrades(seq int64) string {
-	return oldRows(seq, ", ['"+strings.Join(oldIDs, "', '")+"'][number + 1]")
+	return oldRows(seq, ", ['"+strings.Join(oldIDs, "', '")+"'][number + 1], CAST("+oldCodes()+", 'Array(Array(String))')[number + 1]")
 }
 
 func oldRows(seq int64, more string) string {
 	return fmt.Sprintf(`SELECT toDateTime64('2026-11-03 15:00:00.123456789', 9, 'UTC') + toIntervalNanosecond(number) AS at, at + toIntervalNanosecond(4999999 * (number - 3)),
-		at + toIntervalNanosecond(5000001 * number * number), toUInt64(%d), toUInt32(number) AS idx, toLowCardinality('sim-x'), toLowCardinality('IREN')%s FROM numbers(%d) ORDER BY idx`, seq, more, len(oldIDs))
+		at + toIntervalNanosecond(5000001 * number * number + if(number = 7, 2000000000000000001, 0)), toUInt64(%d), toUInt32(number) AS idx, toLowCardinality('sim-x'), toLowCardinality('IREN')%s FROM numbers(%d) ORDER BY idx`, seq, more, len(oldIDs))
 }
 
 // sameRows holds the answer of one query against another's.
@@ -143,19 +159,24 @@ func sameRows(t *testing.T, st *store.Store, got, want string) {
 	}
 }
 
-// What the migrations make of an id of old is what a batch makes of it: the checksums of the audit go over the columns that hold it.
-func TestIDsAreStoredInOneWay(t *testing.T) {
+// What the migrations make of ids, times and codes of old is what a batch makes of them: the checksums of the audit go over the columns that hold them.
+func TestTicksAreStoredInOneWay(t *testing.T) {
 	t.Parallel()
 	st := storetest.Start(t)
 	b := store.NewBatch()
 	for i, id := range oldIDs {
 		row := trade(1, i, "IREN", time.Date(2026, 11, 3, 15, 0, 0, i, time.UTC))
-		row.ev.(*market.Trade).ID = id
+		row.ev.(*market.Trade).ID, row.ev.(*market.Trade).Conditions = id, oldConditions[i]
+		row.at.StreamTime = row.at.StreamTime.Add(time.Duration(i*i) * 5000001)
 		add(t, b, row)
 	}
 	insert(t, st, b, "x")
 	sameRows(t, st, "SELECT trade_id, trade_number, trade_text FROM trades ORDER BY idx", `SELECT id, if(toString(toUInt64OrZero(id)) = id, toUInt64OrZero(id), 0),
 		if(toString(toUInt64OrZero(id)) = id AND id != '0', '', id) FROM (SELECT arrayJoin(['`+strings.Join(oldIDs, "', '")+"']) AS id)")
+	sameRows(t, st, "SELECT conditions, condition_codes FROM trades ORDER BY idx", `SELECT codes, arrayStringConcat(arrayMap(x -> concat(replaceAll(replaceAll(x, '%', '%25'), ',', '%2C'), ','), codes))
+		FROM (SELECT arrayJoin(CAST(`+oldCodes()+", 'Array(Array(String))')) AS codes)")
+	sameRows(t, st, "SELECT stream_after_event_ns, recv_to_stream_ns FROM trades ORDER BY idx",
+		"SELECT toUnixTimestamp64Nano(stream_time) - intDiv(toUnixTimestamp64Nano(event_time), 1000) * 1000, toUnixTimestamp64Nano(stream_time) - toUnixTimestamp64Nano(recv_time) FROM trades ORDER BY idx")
 }
 
 // A database of an earlier version, with rows in it, comes to the newest and keeps its rows: from the first version, from the one that was released, and from
@@ -184,7 +205,7 @@ func TestMigrateFromEachVersion(t *testing.T) {
 		// By name and only what every version has: the batches of this binary send the newest columns.
 		if v < computed {
 			old = append(old, v)
-			exec(ctx, t, st, "INSERT INTO trades ("+oldTick+", trade_id) "+oldTrades(v))
+			exec(ctx, t, st, "INSERT INTO trades ("+oldTick+", trade_id, conditions) "+oldTrades(v))
 			if v > newest[0] {
 				exec(ctx, t, st, "INSERT INTO quotes ("+oldTick+") "+oldQuotes(v))
 			}
@@ -198,7 +219,7 @@ func TestMigrateFromEachVersion(t *testing.T) {
 	}
 	wantCounts(t, st, rows+len(old)*len(oldIDs), 0)
 	for _, v := range old {
-		sameRows(t, st, fmt.Sprintf("SELECT %s, trade_id FROM trades WHERE stream_seq = %d ORDER BY idx", oldTick, v), oldTrades(v))
+		sameRows(t, st, fmt.Sprintf("SELECT %s, trade_id, conditions FROM trades WHERE stream_seq = %d ORDER BY idx", oldTick, v), oldTrades(v))
 		if v > newest[0] {
 			sameRows(t, st, fmt.Sprintf("SELECT %s FROM quotes WHERE stream_seq = %d ORDER BY idx", oldTick, v), oldQuotes(v))
 		}

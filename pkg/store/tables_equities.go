@@ -15,7 +15,7 @@ type tradeRows struct {
 	id                          text
 	exchange, tape              dict
 	price, size                 fixed
-	conditions                  list
+	conditions                  codes
 	originalID                  text
 	originalPrice, originalSize fixed
 	cancelCode                  dict
@@ -33,7 +33,7 @@ func newTradeRows() rows[*market.Trade] {
 		tape:          newDict("tape"),
 		price:         newPrice("price_usd"),
 		size:          newPrice("size_shares"),
-		conditions:    newList("conditions"),
+		conditions:    newCodes("condition_codes"),
 		originalID:    newText("original_trade_id"),
 		originalPrice: newPrice("original_price_usd"),
 		originalSize:  newPrice("original_size_shares"),

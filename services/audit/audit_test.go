@@ -219,11 +219,11 @@ func findsLostDoubledAltered(w *world) {
 	w.want(w.audit(only), "published 82, landed 79, dead 1, lost 2, doubled 2, altered 3")
 
 	// Rows that no message explains: behind the end of the stream.
-	w.exec("INSERT INTO trades SELECT * REPLACE (stream_seq + 100000 AS stream_seq, now64(9) AS stream_time) FROM trades WHERE trade_id = '40'")
+	w.exec("INSERT INTO trades SELECT * REPLACE (stream_seq + 100000 AS stream_seq, toUnixTimestamp64Nano(now64(9)) - intDiv(toUnixTimestamp64Nano(event_time), 1000) * 1000 AS stream_after_event_ns) FROM trades WHERE trade_id = '40'")
 	w.want(w.audit(only), "published 82, landed 79, dead 1, lost 2, doubled 3, altered 3")
 
 	// A letter and a row: one of them is too many.
-	w.exec("INSERT INTO trades SELECT * REPLACE ((SELECT any(dead_seq) FROM dead_letters) AS stream_seq, now64(9) AS stream_time) FROM trades WHERE trade_id = '41'")
+	w.exec("INSERT INTO trades SELECT * REPLACE ((SELECT any(dead_seq) FROM dead_letters) AS stream_seq, toUnixTimestamp64Nano(now64(9)) - intDiv(toUnixTimestamp64Nano(event_time), 1000) * 1000 AS stream_after_event_ns) FROM trades WHERE trade_id = '41'")
 	w.want(w.audit(only), "published 82, landed 80, dead 1, lost 2, doubled 4, altered 3")
 
 	// What is behind the record is pending, and what was never looked at because it is older is not counted.
@@ -323,7 +323,7 @@ func olderVersion(w *world) {
 	w.land()
 	w.audit(audit.Order{Streams: only.Streams, Record: true})
 	cols := store.ChecksumColumns("trades")
-	old := strings.NewReplacer("recv_to_stream_ns", "recv_time", "trade_number,trade_text", "trade_id").Replace(strings.Join(cols[:len(cols)-1], ","))
+	old := strings.NewReplacer("recv_to_stream_ns", "recv_time", "stream_after_event_ns", "stream_time", "trade_number,trade_text", "trade_id", "condition_codes", "conditions").Replace(strings.Join(cols[:len(cols)-1], ","))
 	w.exec("INSERT INTO audit_ranges SELECT * REPLACE ('" + old + "' AS columns, (SELECT sum(xxh3(formatRow('RowBinary', " + old + "))) FROM trades WHERE stream_seq <= 30) AS checksum, now64(9) AS audited_at) FROM audit_ranges")
 	bustest.Purge(t, w.raw, market.Trades, 0)
 	w.want(w.audit(only), "published 0, landed 0, aged 31, verified 30, unverified 1")

@@ -23,11 +23,12 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/store/storetest"
 )
 
-const exportTrades = `INSERT INTO trades (event_time, stream_time, recv_to_stream_ns, stream_seq, idx, source, action, symbol, trade_number, exchange, tape, price_usd, size_shares, conditions)
+const exportTrades = `INSERT INTO trades (event_time, stream_after_event_ns, recv_to_stream_ns, stream_seq, idx, source, action, symbol, trade_number, exchange, tape, price_usd, size_shares, condition_codes)
+	WITH toDateTime64('2026-11-20 21:00:00', 9, 'UTC') + toIntervalMicrosecond(number) AS stored
 	SELECT toDateTime64('2026-11-18 14:30:00.123456789', 9, 'UTC') + INTERVAL number %% 3 DAY + toIntervalSecond(number) AS at,
-		toDateTime64('2026-11-20 21:00:00', 9, 'UTC') + toIntervalMicrosecond(number) AS stored, toUnixTimestamp64Nano(stored) - toUnixTimestamp64Nano(at) - 3000000, %d + intDiv(number, 3), number %% 3, 'sim-test', 'trade',
+		toUnixTimestamp64Nano(stored) - intDiv(toUnixTimestamp64Nano(at), 1000) * 1000, toUnixTimestamp64Nano(stored) - toUnixTimestamp64Nano(at) - 3000000, %d + intDiv(number, 3), number %% 3, 'sim-test', 'trade',
 		['CORZ', 'BRK.B'][1 + number %% 2], 52983525029461 + number, ['V', 'D', ''][1 + number %% 3], 'C', toDecimal64(16.5, 8) + toDecimal64('0.00000001', 8) * number,
-		1 + number %% 400, arraySlice(['@', 'F', 'I'], 1, number %% 4)
+		1 + number %% 400, ['', '@,', '@,F,', '@,F,I,'][1 + number %% 4]
 	FROM numbers(%d)`
 
 func TestExport(t *testing.T) {
