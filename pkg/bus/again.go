@@ -34,7 +34,7 @@ func (b *Bus) PublishAgain(ctx context.Context, a Again) (seq uint64, there bool
 		return 0, false, fmt.Errorf("publish again to %s: the subject is none of stream %s", a.Subject, a.Stream)
 	}
 	msg := &nats.Msg{Subject: a.Subject, Data: a.Data, Header: nats.Header{
-		nats.MsgIdHdr: {a.ID}, headerEvents: {strconv.Itoa(a.Events)}, headerContent: {wire.ContentType},
+		nats.MsgIdHdr: {a.ID}, headerEvents: {strconv.Itoa(a.Events)}, headerContent: {wire.ContentType}, headerClock: {clockMicros},
 	}}
 	read, last := a.After, uint64(0) // up to where the subject was read; its last message
 	const tries = 100                // on a busy subject others come in between

@@ -30,6 +30,10 @@ const maxPayload = 1 << 20
 const (
 	headerEvents  = "Hashpivot-Events" // number of events in the batch
 	headerContent = "Content-Type"
+	// headerClock is on messages of publishers whose own clock, and with it the stream's, counts in whole microseconds. Messages that were stored before there was
+	// this header keep the nanoseconds with which they may have landed.
+	headerClock = "Hashpivot-Clock"
+	clockMicros = "us"
 )
 
 // Config of a connection to NATS.
@@ -225,7 +229,7 @@ func (b *Bus) Replay(ctx context.Context, stream market.Stream, source string, s
 			if source != "" && ev.GetMeta().Source != source {
 				continue
 			}
-			if err := fn(ev, market.Place{Stream: stream, Seq: m.Seq, Idx: uint32(i), StreamTime: m.Time}); err != nil {
+			if err := fn(ev, market.Place{Stream: stream, Seq: m.Seq, Idx: uint32(i), StreamTime: m.StreamTime()}); err != nil {
 				return err
 			}
 		}

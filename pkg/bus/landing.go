@@ -135,14 +135,18 @@ func (b *Bus) SeqBefore(ctx context.Context, stream market.Stream, t time.Time) 
 		return 0, false, err
 	}
 	defer r.Close()
-	if r.Pending() == 0 {
-		return info.LastSeq, false, nil
+	seq = info.LastSeq
+	for left := r.Pending(); left > 0; left-- {
+		m, err := r.Next(ctx)
+		if err != nil {
+			return 0, false, err
+		}
+		if !m.StreamTime().Before(t) { // JetStream's own time is not before t, but within its microsecond
+			return m.Seq - 1, m.Seq <= info.FirstSeq, nil
+		}
+		seq = max(seq, m.Seq)
 	}
-	m, err := r.Next(ctx)
-	if err != nil {
-		return 0, false, err
-	}
-	return m.Seq - 1, m.Seq <= info.FirstSeq, nil
+	return seq, false, nil
 }
 
 // latestOf is the delivery policy of Latest, which JetStream wants a filter for.

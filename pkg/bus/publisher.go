@@ -227,7 +227,7 @@ func (p *Publisher) publish(l *lane, batch []market.Event, since time.Time) erro
 	id := p.id + "-" + strconv.FormatUint(p.n, 10)
 	p.mu.Unlock()
 	msg := &nats.Msg{Subject: l.key.subject, Data: data, Header: nats.Header{
-		nats.MsgIdHdr: {id}, headerEvents: {strconv.Itoa(len(batch))}, headerContent: {wire.ContentType},
+		nats.MsgIdHdr: {id}, headerEvents: {strconv.Itoa(len(batch))}, headerContent: {wire.ContentType}, headerClock: {clockMicros},
 	}}
 	span := p.traced(l, msg, len(batch))
 	defer span.End()
@@ -323,7 +323,7 @@ func (b *Bus) PublishOnce(ctx context.Context, ev market.Event) error {
 		return err
 	}
 	subject := Subject(ev)
-	msg := &nats.Msg{Subject: subject, Data: data, Header: nats.Header{headerEvents: {"1"}, headerContent: {wire.ContentType}}}
+	msg := &nats.Msg{Subject: subject, Data: data, Header: nats.Header{headerEvents: {"1"}, headerContent: {wire.ContentType}, headerClock: {clockMicros}}}
 	_, err = b.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(string(ev.Stream())), jetstream.WithExpectLastSequencePerSubject(0))
 	if err == nil {
 		return nil

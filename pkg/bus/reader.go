@@ -17,7 +17,9 @@ import (
 type Msg struct {
 	Seq     uint64
 	Subject string
-	Time    time.Time // when JetStream stored it
+	Time    time.Time // when JetStream stored it, to the nanosecond; see StreamTime
+	// Micros says that it is of a publisher whose times count in whole microseconds.
+	Micros bool
 	// Events is how many events the publisher says are in Data; 0 where the header is missing.
 	Events int
 	// ID is the message id that its publisher gave it.
@@ -27,6 +29,15 @@ type Msg struct {
 	// Trace is the span under which it was published, as W3C's trace context writes it; empty: it was not sampled.
 	Trace string
 	Data  []byte
+}
+
+// StreamTime is when JetStream stored the message, as it is told of its events and landed: in whole microseconds, never later than it was. Of messages of publishers
+// that counted in nanoseconds it is to the nanosecond, as they have landed.
+func (m *Msg) StreamTime() time.Time {
+	if m.Micros {
+		return m.Time.Truncate(time.Microsecond)
+	}
+	return m.Time
 }
 
 // Reader reads a stream in order of sequence, without acknowledgements: the position is the caller's (design, section 4), so no consumer's
@@ -136,6 +147,7 @@ func (r *Reader) Next(ctx context.Context) (Msg, error) {
 	}
 	out := Msg{Seq: meta.Sequence.Stream, Subject: r.decl.published(m.Subject()), Time: meta.Timestamp.UTC(), Pending: meta.NumPending, Data: m.Data()}
 	out.ID, out.Trace = m.Headers().Get(nats.MsgIdHdr), m.Headers().Get(headerTrace)
+	out.Micros = m.Headers().Get(headerClock) == clockMicros
 	if n, err := strconv.Atoi(m.Headers().Get(headerEvents)); err == nil && n > 0 {
 		out.Events = n
 	}
@@ -195,7 +207,7 @@ func (b *Bus) Get(ctx context.Context, stream market.Stream, seq uint64) (Msg, e
 
 func fromRaw(stream market.Stream, m *jetstream.RawStreamMsg) Msg {
 	decl, _ := declarationOf(stream)
-	out := Msg{Seq: m.Sequence, Subject: decl.published(m.Subject), Time: m.Time.UTC(), Data: m.Data}
+	out := Msg{Seq: m.Sequence, Subject: decl.published(m.Subject), Time: m.Time.UTC(), Micros: m.Header.Get(headerClock) == clockMicros, Data: m.Data}
 	if n, err := strconv.Atoi(m.Header.Get(headerEvents)); err == nil && n > 0 {
 		out.Events = n
 	}

@@ -212,7 +212,7 @@ func (f *Feed) published(st market.Stream, m *market.Meta) {
 }
 
 // Emit publishes an event once: it fills in the source, validates (a bad event becomes a dead letter with its frame, and is no error),
-// drops what was told before, and hands the rest to the sink. It reports whether the event was new. frame is the raw bytes that the
+// drops what was told before, cuts the time of receipt to whole microseconds, and hands the rest to the sink. It reports whether the event was new. frame is the raw bytes that the
 // event came from, kept only when the event is refused; from says where they were read (a channel, a path).
 func (f *Feed) Emit(ctx context.Context, ev market.Event, from string, frame []byte) (bool, error) {
 	m := ev.GetMeta()
@@ -220,6 +220,7 @@ func (f *Feed) Emit(ctx context.Context, ev market.Event, from string, frame []b
 	if m.RecvTime.IsZero() {
 		m.RecvTime = f.Now()
 	}
+	m.RecvTime = m.RecvTime.Truncate(time.Microsecond) // our clock tells no more, and its nanoseconds would take a byte of each row
 	err := ev.Validate()
 	if err == nil {
 		err = market.CheckFuture(ev, f.cfg.FutureSkew)

@@ -105,8 +105,11 @@ func TestEmitPublishesOnce(t *testing.T) {
 	mem := feedtest.NewMemory()
 	f := newFeed(t, mem, nil)
 	now := time.Now()
+	whole := now.Truncate(time.Microsecond).Add(time.Millisecond)
 	for i, want := range []bool{true, false} {
-		fresh, err := f.Emit(t.Context(), trade("1", now), "stream", nil)
+		ev := trade("1", now)
+		ev.RecvTime = whole.Add(999)
+		fresh, err := f.Emit(t.Context(), ev, "stream", nil)
 		if err != nil || fresh != want {
 			t.Errorf("telling %d: fresh %v, %v", i, fresh, err)
 		}
@@ -118,7 +121,7 @@ func TestEmitPublishesOnce(t *testing.T) {
 		t.Errorf("last event at %s, want %s", f.LastEventTime(), now)
 	}
 	got := feedtest.Of[*market.Trade](mem)
-	if len(got) != 1 || got[0].Source != "test" || got[0].RecvTime.IsZero() {
+	if len(got) != 1 || got[0].Source != "test" || !got[0].RecvTime.Equal(whole) { // whole microseconds, cut and not rounded
 		t.Errorf("published %+v", got)
 	}
 }

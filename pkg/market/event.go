@@ -32,7 +32,7 @@ func Streams() []Stream {
 type Meta struct {
 	// EventTime is when it happened by the clock of whoever reported it (a bar's is its start).
 	EventTime time.Time
-	// RecvTime is when our process had the whole frame in hand.
+	// RecvTime is when our process had the whole frame in hand; of what feeds publish in whole microseconds.
 	RecvTime time.Time
 	// Source names the upstream: "alpaca", "mempool", "coinbase", "vast". Generated data carries the prefix "sim-", replayed
 	// recordings "rec-".
@@ -74,7 +74,7 @@ type Place struct {
 	// Seq is the stream sequence of the message, Idx the event's index in the message's batch.
 	Seq uint64
 	Idx uint32
-	// StreamTime is when JetStream stored the message.
+	// StreamTime is when JetStream stored the message, in whole microseconds; to the nanosecond for what was published before there was bus.Msg.Micros.
 	StreamTime time.Time
 }
 

@@ -219,7 +219,7 @@ func (a *streamAudit) alteredRows(ctx context.Context, seqs []uint64, out map[ui
 			if dead.whole() || dead.has(i) || ev.Validate() != nil {
 				continue
 			}
-			_ = b.Add(ev, market.Place{Stream: a.stream, Seq: seq, Idx: uint32(i), StreamTime: m.Time}) // refused: without a checksum too
+			_ = b.Add(ev, market.Place{Stream: a.stream, Seq: seq, Idx: uint32(i), StreamTime: m.StreamTime()}) // refused: without a checksum too
 		}
 	}
 	b.Checksums(func(_ string, seq uint64, idx uint32, sum uint64) { want[place{seq, idx}] = sum })

@@ -323,7 +323,7 @@ func (a *streamAudit) add(m bus.Msg) {
 	s := a.cur.at(m.Seq)
 	dead := a.dead.of(m.Seq)
 	events, err := wire.Decode(a.stream, m.Data)
-	s.held, s.stored, s.published = true, m.Time.UnixNano(), uint64(m.Events)
+	s.held, s.stored, s.published = true, m.StreamTime().UnixNano(), uint64(m.Events)
 	if m.Events == 0 { // foreign: it does not say how many events it holds
 		s.published = max(uint64(len(events)), 1)
 	}
@@ -343,7 +343,7 @@ func (a *streamAudit) add(m bus.Msg) {
 		}
 		err := ev.Validate()
 		if err == nil {
-			err = a.batch.Add(ev, market.Place{Stream: a.stream, Seq: m.Seq, Idx: uint32(i), StreamTime: m.Time})
+			err = a.batch.Add(ev, market.Place{Stream: a.stream, Seq: m.Seq, Idx: uint32(i), StreamTime: m.StreamTime()})
 		}
 		if err != nil {
 			s.unknown++

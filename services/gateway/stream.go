@@ -75,7 +75,7 @@ func (d *decoder) decode(m bus.Msg) ([]*item, error) {
 	slab := make([]item, len(events))
 	items := make([]*item, 0, len(events))
 	for i, ev := range events {
-		at := market.Place{Stream: d.name, Seq: m.Seq, Idx: uint32(i), StreamTime: m.Time}
+		at := market.Place{Stream: d.name, Seq: m.Seq, Idx: uint32(i), StreamTime: m.StreamTime()}
 		if ev.Stream() != d.name || ev.Validate() != nil || d.check.Add(ev, at) != nil {
 			continue
 		}

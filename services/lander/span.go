@@ -124,7 +124,7 @@ func (s *span) add(m bus.Msg) {
 		}
 		err := ev.Validate()
 		if err == nil {
-			err = s.batch.Add(ev, market.Place{Stream: s.stream, Seq: m.Seq, Idx: uint32(i), StreamTime: m.Time})
+			err = s.batch.Add(ev, market.Place{Stream: s.stream, Seq: m.Seq, Idx: uint32(i), StreamTime: m.StreamTime()})
 		}
 		if err != nil {
 			payload, _ := wire.Encode(nil, []market.Event{ev})

@@ -280,7 +280,7 @@ func (s *service) follow(ctx context.Context, stream market.Stream, since time.T
 			}
 			// What does not decode is the lander's to dead-letter; there is nothing to make a bar of.
 			events, _ := wire.Decode(stream, m.Data)
-			if err := send(batch{events: events, place: market.Place{Stream: stream, Seq: m.Seq, StreamTime: m.Time}}); err != nil {
+			if err := send(batch{events: events, place: market.Place{Stream: stream, Seq: m.Seq, StreamTime: m.StreamTime()}}); err != nil {
 				return err
 			}
 			next = m.Seq + 1
