@@ -194,7 +194,7 @@ func findsLostDoubledAltered(w *world) {
 	w.want(w.audit(only), "published 82, landed 80, dead 1, lost 1, doubled 1")
 	// One event of a message of many, by a hundred-millionth of a dollar.
 	w.exec("ALTER TABLE trades UPDATE price_usd = price_usd + 0.00000001 WHERE trade_id = '70'" + settled)
-	w.exec("ALTER TABLE trades UPDATE conditions = ['@', ''] WHERE trade_id IN ('71', '33')" + settled)
+	w.exec("ALTER TABLE trades UPDATE condition_codes = '@,,' WHERE trade_id IN ('71', '33')" + settled)
 	res = w.audit(only)
 	w.want(res, "published 82, landed 80, dead 1, lost 1, doubled 1, altered 3")
 	if res.Clean() || res.AtLeast {

@@ -96,7 +96,7 @@ func held(ctx context.Context, b *bus.Bus, stream market.Stream) (time.Time, err
 	if err != nil {
 		return time.Time{}, fmt.Errorf("read the oldest message of %s: %w", stream, err)
 	}
-	return m.Time, nil
+	return m.StreamTime(), nil
 }
 
 func minTime(a, b time.Time) time.Time {

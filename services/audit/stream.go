@@ -117,7 +117,7 @@ func (a *streamAudit) run(ctx context.Context) (err error) {
 		since = a.order.Since
 	case KindNew:
 		if m, err := a.deps.Bus.Get(ctx, a.stream, a.from); err == nil && a.from > a.info.FirstSeq {
-			since = m.Time
+			since = m.StreamTime()
 		}
 	}
 	if err := a.readGraves(ctx, since); err != nil {
