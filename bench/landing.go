@@ -84,7 +84,7 @@ func (t *tape) next() (*market.Trade, error) {
 	t.at = t.at.Add(time.Duration(t.rnd.IntN(20_000_000)))
 	t.n++
 	return &market.Trade{
-		Meta:   market.Meta{Source: "sim-bench", EventTime: t.at, RecvTime: t.at.Add(time.Duration(500_000 + t.rnd.IntN(5_000_000)))},
+		Meta:   market.Meta{Source: "sim-bench", EventTime: t.at, RecvTime: t.at.Add(time.Duration(500_000 + t.rnd.IntN(5_000_000))).Truncate(time.Microsecond)},
 		Action: market.TradeNew, Symbol: sym, ID: strconv.Itoa(50_000_000_000 + t.n), Exchange: exchanges[t.rnd.IntN(len(exchanges))], Tape: "C",
 		PriceUSD: price, SizeShares: size, Conditions: conditions[t.rnd.IntN(len(conditions))],
 	}, nil

@@ -50,7 +50,7 @@ func (d *day) messages(event func(s *symbol, m market.Meta) market.Event, f func
 			break
 		}
 		if e := d.now.Truncate(frame).Add(frame); !e.Equal(frameEnd) {
-			frameEnd, recv = e, e.Add(8*time.Millisecond+time.Duration(d.r.Int64N(2_000_000)))
+			frameEnd, recv = e, e.Add(8*time.Millisecond+time.Duration(d.r.Int64N(2_000))*time.Microsecond)
 		}
 		// A few symbols make most of the ticks.
 		s := &d.symbols[min(int(d.r.ExpFloat64()*float64(len(d.symbols))/5), len(d.symbols)-1)]
@@ -63,7 +63,7 @@ func (d *day) messages(event func(s *symbol, m market.Meta) market.Event, f func
 			continue
 		}
 		d.seq++
-		stored := end.Add(11*time.Millisecond + time.Duration(d.r.Int64N(1_000_000)))
+		stored := end.Add(11*time.Millisecond + time.Duration(d.r.Int64N(1_000))*time.Microsecond)
 		for j, ev := range s.pending {
 			f(ev, market.Place{Stream: ev.Stream(), Seq: d.seq, Idx: uint32(j), StreamTime: stored})
 		}
