@@ -142,7 +142,7 @@ func (w *world) land(seq uint64) {
 			w.t.Fatal(err)
 		}
 		for i, ev := range events {
-			if err := b.Add(ev, market.Place{Stream: market.Trades, Seq: s, Idx: uint32(i), StreamTime: m.Time}); err != nil {
+			if err := b.Add(ev, market.Place{Stream: market.Trades, Seq: s, Idx: uint32(i), StreamTime: m.StreamTime()}); err != nil {
 				w.t.Fatal(err)
 			}
 		}

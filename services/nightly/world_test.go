@@ -214,7 +214,7 @@ func (w *world) landOne(st market.Stream, insert bool) {
 			w.t.Fatal(err)
 		}
 		for i, ev := range events {
-			if err := b.Add(ev, market.Place{Stream: st, Seq: s, Idx: uint32(i), StreamTime: m.Time}); err != nil {
+			if err := b.Add(ev, market.Place{Stream: st, Seq: s, Idx: uint32(i), StreamTime: m.StreamTime()}); err != nil {
 				w.t.Fatal(err)
 			}
 		}

@@ -166,7 +166,7 @@ func fixThenReplay(w *world) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := b.Add(trade(int(seq), map[uint64]string{1: "49.25", 3: "49.27"}[seq]), market.Place{Stream: market.Trades, Seq: seq, StreamTime: m.Time}); err != nil {
+		if err := b.Add(trade(int(seq), map[uint64]string{1: "49.25", 3: "49.27"}[seq]), market.Place{Stream: market.Trades, Seq: seq, StreamTime: m.StreamTime()}); err != nil {
 			t.Fatal(err)
 		}
 	}
