@@ -147,16 +147,20 @@ const usersHead = `<!-- Made by hashpivot clickhouse-users, laid over the image'
         <hashpivot>
             <!-- An insert is acknowledged when it is stored: what the lander's record says has landed must be there. -->
             <async_insert>0</async_insert>
+            <!-- SELECT * has the columns of trades and quotes that are computed, too. -->
+            <asterisk_include_alias_columns>1</asterisk_include_alias_columns>
             <max_memory_usage>4294967296</max_memory_usage>
         </hashpivot>
         <reader>
             <!-- Reads only; settings may be changed. -->
             <readonly>2</readonly>
+            <asterisk_include_alias_columns>1</asterisk_include_alias_columns>
             <max_memory_usage>4294967296</max_memory_usage>
         </reader>
         <quant>
             <!-- Reads only; settings may be changed within the constraints. -->
             <readonly>2</readonly>
+            <asterisk_include_alias_columns>1</asterisk_include_alias_columns>
             <max_memory_usage>2147483648</max_memory_usage>
             <max_execution_time>300</max_execution_time>
             <constraints>
