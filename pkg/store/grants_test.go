@@ -20,7 +20,7 @@ var deeds = map[string]string{
 	"read":             "SELECT count() FROM hashpivot.trades",
 	"read a view":      "SELECT count() FROM hashpivot.bars_now",
 	"read as of":       "SELECT count() FROM hashpivot.trades_as_of(as_of = now64(9))",
-	"land":             "INSERT INTO hashpivot.trades SELECT * FROM hashpivot.trades WHERE 0",
+	"land":             "INSERT INTO hashpivot.trades SELECT * FROM hashpivot.trades WHERE 0 SETTINGS asterisk_include_alias_columns = 0",
 	"land letters":     "INSERT INTO hashpivot.dead_letters SELECT * FROM hashpivot.dead_letters WHERE 0",
 	"write audits":     "INSERT INTO hashpivot.audits SELECT * FROM hashpivot.audits WHERE 0",
 	"write marks":      "INSERT INTO hashpivot.dead_marks SELECT * FROM hashpivot.dead_marks WHERE 0",

@@ -91,7 +91,7 @@ func TestExport(t *testing.T) {
 	})
 
 	t.Run("late rows", func(t *testing.T) {
-		do(`INSERT INTO trades SELECT * REPLACE (toUInt64(20000) AS stream_seq, toDateTime64('2026-11-21 10:00:00', 9, 'UTC') AS stream_time, 'cancel' AS action) FROM trades
+		do(`INSERT INTO trades SELECT * REPLACE (toUInt64(20000) AS stream_seq, toUnixTimestamp64Nano(toDateTime64('2026-11-21 10:00:00', 9, 'UTC')) - intDiv(toUnixTimestamp64Nano(event_time), 1000) * 1000 AS stream_after_event_ns, 'cancel' AS action) FROM trades
 			WHERE symbol = 'CORZ' AND toDate(event_time) = '2026-11-20' LIMIT 3`)
 		out := f(0, "0 new, 1 written again, 5 were whole; 5003 rows", trades...)
 		if !strings.Contains(out, "date=2026-11-20/symbol=CORZ/trades.parquet: 5003 rows") || !strings.Contains(out, "(changed: rows 5000, now 5003; last cursor 9999:2, now 20000:2)") {
