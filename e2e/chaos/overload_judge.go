@@ -67,7 +67,7 @@ func (o *overload) judge(ctx context.Context) error {
 func (o *overload) prove(ctx context.Context, t floodTold) error {
 	for _, spoil := range []string{
 		"ALTER TABLE trades DELETE WHERE source = '" + floodSource + "' AND trade_id = '0' SETTINGS mutations_sync = 2",
-		"INSERT INTO trades SELECT * FROM trades WHERE source = '" + floodSource + "' AND trade_id = '" + strconv.Itoa(tradeEvery) + "' SETTINGS insert_deduplicate = 0",
+		"INSERT INTO trades SELECT * FROM trades WHERE source = '" + floodSource + "' AND trade_id = '" + strconv.Itoa(tradeEvery) + "' SETTINGS insert_deduplicate = 0, asterisk_include_alias_columns = 0",
 	} {
 		if _, err := o.sql(ctx, spoil); err != nil {
 			return err
