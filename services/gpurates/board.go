@@ -8,12 +8,15 @@ import (
 )
 
 // board is the open offers of all upstreams as far as they are published: what the index is computed from. It also keeps the order that makes
-// an index repeatable: an offer has a receive time up to an index's if, and only if, the index saw it.
+// an index repeatable: an offer has a receive time up to an index's if, and only if, the index saw it. So it counts in the step of the times that are published.
 type board struct {
 	mu    sync.Mutex
 	lists []*list
 	last  time.Time // the newest receive time of an offer, or time of an index
 }
+
+// step is the least difference of two receive times that are told apart once they are published (feed.Emit).
+const step = time.Microsecond
 
 func newBoard() *board { return &board{} }
 
@@ -37,11 +40,16 @@ func (b *board) told(t time.Time) {
 func (b *board) publish(recv time.Time, fn func(recv time.Time) error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !recv.After(b.last) {
-		recv = b.last.Add(time.Nanosecond)
+	b.last = b.after(recv)
+	return fn(b.last)
+}
+
+// after is t in whole steps, or the first step behind what was before.
+func (b *board) after(t time.Time) time.Time {
+	if t = t.Truncate(step); t.After(b.last) {
+		return t
 	}
-	b.last = recv
-	return fn(recv)
+	return b.last.Truncate(step).Add(step)
 }
 
 // heard notes that a list was asked.
@@ -60,9 +68,7 @@ func (b *board) index(now time.Time, stale int, fn func(cut time.Time, fresh []*
 			return nil // at the start, what a reseller tells would stand in for what its provider is about to
 		}
 	}
-	if !now.After(b.last) {
-		now = b.last.Add(time.Nanosecond)
-	}
+	now = b.after(now)
 	b.last = now
 	var fresh []*list
 	for _, l := range b.lists {
