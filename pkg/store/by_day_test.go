@@ -1,0 +1,108 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashpivot/hashpivot/pkg/market"
+	"github.com/hashpivot/hashpivot/pkg/store/storetest"
+)
+
+// The cookbook's last print of every symbol reads what trades keep of each day beside their parts, and that stays true: over inserts that are no parts of their own
+// any more, prints of one time, sources that differ, cancels, and rows that retention took out.
+func TestLastPrintsByDay(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/cookbook.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sql := string(regexp.MustCompile("(?s)```sql\n(.*?)```").FindSubmatch(page)[1])
+	st := storetest.Start(t)
+	ctx := context.Background()
+	r := rand.New(rand.NewPCG(7, 7))
+	end := time.Date(2026, 11, 20, 20, 59, 0, 0, time.UTC)
+	type print struct {
+		ev *market.Trade
+		at market.Place
+	}
+	var all []print
+	seq := uint64(0)
+	for n := range 12 {
+		b := st.NewBatch()
+		for range 400 {
+			seq++
+			// A minute's worth of times in each of eight days, so that many prints have the same.
+			ev := &market.Trade{
+				Meta:   market.Meta{EventTime: end.AddDate(0, 0, -r.IntN(8)).Add(-time.Duration(r.IntN(60)) * time.Second), Source: []string{"sim-a", "sim-b"}[r.IntN(2)]},
+				Action: market.TradeNew, Symbol: fmt.Sprintf("S%02d", r.IntN(30)), ID: fmt.Sprint(seq), Exchange: "Q", Tape: "C",
+				PriceUSD: market.MustDecimal(fmt.Sprint(1 + r.IntN(900))), SizeShares: market.MustDecimal("100"),
+			}
+			if ev.Symbol > "S27" { // the silent ones
+				ev.EventTime = ev.EventTime.AddDate(0, 0, -10)
+			}
+			if r.IntN(20) == 0 {
+				ev.Action = market.TradeCancel
+			}
+			ev.RecvTime = ev.EventTime
+			at := market.Place{Stream: market.Trades, Seq: seq, Idx: uint32(r.IntN(3)), StreamTime: ev.EventTime.Add(time.Second)}
+			if err := b.Add(ev, at); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, print{ev, at})
+		}
+		insert(t, st, b, fmt.Sprint("by day ", n))
+	}
+	check := func(when string) {
+		t.Helper()
+		newest := time.Time{}
+		for _, p := range all {
+			if p.ev.EventTime.After(newest) {
+				newest = p.ev.EventTime
+			}
+		}
+		since := newest.Truncate(24*time.Hour).AddDate(0, 0, -3)
+		last := map[string]print{}
+		for _, p := range all {
+			k := p.ev.Symbol + " " + p.ev.Source
+			old, had := last[k]
+			if p.ev.Action != market.TradeNew || p.ev.EventTime.Before(since) || had && (p.ev.EventTime.Before(old.ev.EventTime) || p.ev.EventTime.Equal(old.ev.EventTime) && p.at.Seq < old.at.Seq) {
+				continue
+			}
+			last[k] = p
+		}
+		var want, got []string
+		for k, p := range last {
+			want = append(want, fmt.Sprint(k, " ", p.ev.EventTime.Format(time.DateTime), " ", p.ev.PriceUSD))
+		}
+		res, err := st.Query(ctx, "SELECT concat(symbol, ' ', source, ' ', formatDateTime(event_time, '%F %T'), ' ', toString(price_usd)) FROM ("+sql+")")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, row := range res.Rows {
+			got = append(got, fmt.Sprint(row[0]))
+		}
+		slices.Sort(want)
+		slices.Sort(got)
+		if len(want) == 0 || !slices.Equal(got, want) {
+			t.Fatalf("%s: %d last prints, want %d:\n%s\nwant:\n%s", when, len(got), len(want), strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+		plan, err := st.Query(ctx, "EXPLAIN SELECT symbol, max(event_time) FROM trades WHERE action = 'trade' AND toDate(event_time) >= '2026-11-17' GROUP BY symbol, source")
+		if err != nil || !strings.Contains(fmt.Sprint(plan.Rows), "ReadFromMergeTree (by_day)") {
+			t.Errorf("%s: the days are not read: %v, %v", when, err, plan.Rows)
+		}
+	}
+	check("as it was inserted")
+	exec(ctx, t, st, "OPTIMIZE TABLE trades FINAL")
+	check("merged")
+	before := end.Add(time.Second).Add(-10 * time.Second) // the newest ten seconds of the last day are gone, and all that is older than it
+	exec(ctx, t, st, fmt.Sprintf("ALTER TABLE trades DELETE WHERE stream_time >= toDateTime64('%s', 9, 'UTC') SETTINGS mutations_sync = 2", before.Format(time.DateTime)))
+	all = slices.DeleteFunc(all, func(p print) bool { return !p.at.StreamTime.Before(before) })
+	check("with rows taken out")
+}
