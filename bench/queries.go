@@ -217,12 +217,12 @@ type benchQuery struct {
 var benchQueries = []benchQuery{
 	{
 		"last_value_of_all_symbols",
-		benchLast("trades", 3),
-		benchLast("plain", 3),
+		"SELECT symbol, source, event_time, price_usd, size_shares, exchange FROM trades_last(days = 3)",
+		benchLast,
 	},
 	{
 		"last_value_of_all_symbols_ever",
-		benchLast("trades", 10_000),
+		"SELECT symbol, source, event_time, price_usd, size_shares, exchange FROM trades_last(days = 10000)",
 		"",
 	},
 	{
@@ -237,16 +237,14 @@ var benchQueries = []benchQuery{
 	{"asof_day_of_all_symbols", benchASOF("trades", "quotes", ""), benchASOF("plain", "plain_quotes", "")},
 }
 
-// benchLast is the last print of each symbol that printed within so many days of the newest print.
-func benchLast(table string, days int) string {
-	since := fmt.Sprintf("event_time >= (SELECT max(event_time) FROM %s) - INTERVAL %d DAY", table, days)
-	return fmt.Sprintf(`SELECT symbol, source, event_time, price_usd, size_shares, exchange
-FROM %[1]s
-PREWHERE %[2]s AND (symbol, source, event_time) IN (SELECT symbol, source, max(event_time) FROM %[1]s WHERE action = 'trade' AND %[2]s GROUP BY symbol, source)
+// benchLast is the last print of each symbol that printed within three days of the newest print, as it is asked where nothing is kept of a day.
+const benchLast = `WITH (SELECT max(event_time) FROM plain) - INTERVAL 3 DAY AS since
+SELECT symbol, source, event_time, price_usd, size_shares, exchange
+FROM plain
+PREWHERE event_time >= since AND (symbol, source, event_time) IN (SELECT symbol, source, max(event_time) FROM plain WHERE action = 'trade' AND event_time >= since GROUP BY symbol, source)
 WHERE action = 'trade'
 ORDER BY stream_seq DESC, idx DESC
-LIMIT 1 BY symbol, source`, table, since)
-}
+LIMIT 1 BY symbol, source`
 
 const benchMinutes = `SELECT toStartOfMinute(event_time) AS minute, argMin(price_usd, (event_time, stream_seq, idx)) AS open, max(price_usd) AS high, min(price_usd) AS low,
 	argMax(price_usd, (event_time, stream_seq, idx)) AS close, sum(size_shares) AS volume, count() AS prints

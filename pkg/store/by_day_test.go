@@ -15,8 +15,8 @@ import (
 	"github.com/hashpivot/hashpivot/pkg/store/storetest"
 )
 
-// The cookbook's last print of every symbol reads what trades keep of each day beside their parts, and that stays true: over inserts that are no parts of their own
-// any more, prints of one time, sources that differ, cancels, and rows that retention took out.
+// The last print of every symbol, as the cookbook asks for it, is read from what trades keep of each day beside their parts, and that stays true: over parts that were
+// merged, prints of one time and of one message, sources that differ, cancels, and rows that retention took out.
 func TestLastPrintsByDay(t *testing.T) {
 	t.Parallel()
 	page, err := os.ReadFile("../../docs/cookbook.md")
@@ -36,12 +36,14 @@ func TestLastPrintsByDay(t *testing.T) {
 	seq := uint64(0)
 	for n := range 12 {
 		b := st.NewBatch()
-		for range 400 {
-			seq++
+		for i := range 400 {
+			if i%3 == 0 { // three prints a message
+				seq++
+			}
 			// A minute's worth of times in each of eight days, so that many prints have the same.
 			ev := &market.Trade{
 				Meta:   market.Meta{EventTime: end.AddDate(0, 0, -r.IntN(8)).Add(-time.Duration(r.IntN(60)) * time.Second), Source: []string{"sim-a", "sim-b"}[r.IntN(2)]},
-				Action: market.TradeNew, Symbol: fmt.Sprintf("S%02d", r.IntN(30)), ID: fmt.Sprint(seq), Exchange: "Q", Tape: "C",
+				Action: market.TradeNew, Symbol: fmt.Sprintf("S%02d", r.IntN(30)), ID: fmt.Sprint(seq, ".", i), Exchange: "Q", Tape: "C",
 				PriceUSD: market.MustDecimal(fmt.Sprint(1 + r.IntN(900))), SizeShares: market.MustDecimal("100"),
 			}
 			if ev.Symbol > "S27" { // the silent ones
@@ -51,7 +53,7 @@ func TestLastPrintsByDay(t *testing.T) {
 				ev.Action = market.TradeCancel
 			}
 			ev.RecvTime = ev.EventTime
-			at := market.Place{Stream: market.Trades, Seq: seq, Idx: uint32(r.IntN(3)), StreamTime: ev.EventTime.Add(time.Second)}
+			at := market.Place{Stream: market.Trades, Seq: seq, Idx: uint32(i % 3), StreamTime: ev.EventTime.Add(time.Second)}
 			if err := b.Add(ev, at); err != nil {
 				t.Fatal(err)
 			}
@@ -72,16 +74,16 @@ func TestLastPrintsByDay(t *testing.T) {
 		for _, p := range all {
 			k := p.ev.Symbol + " " + p.ev.Source
 			old, had := last[k]
-			if p.ev.Action != market.TradeNew || p.ev.EventTime.Before(since) || had && (p.ev.EventTime.Before(old.ev.EventTime) || p.ev.EventTime.Equal(old.ev.EventTime) && p.at.Seq < old.at.Seq) {
+			if p.ev.Action != market.TradeNew || p.ev.EventTime.Before(since) || had && (p.ev.EventTime.Before(old.ev.EventTime) || p.ev.EventTime.Equal(old.ev.EventTime) && (p.at.Seq < old.at.Seq || p.at.Seq == old.at.Seq && p.at.Idx < old.at.Idx)) {
 				continue
 			}
 			last[k] = p
 		}
 		var want, got []string
 		for k, p := range last {
-			want = append(want, fmt.Sprint(k, " ", p.ev.EventTime.Format(time.DateTime), " ", p.ev.PriceUSD))
+			want = append(want, fmt.Sprint(k, " ", p.ev.EventTime.Format(time.DateTime), " ", p.ev.PriceUSD, " ", p.at.Seq, " ", p.at.Idx))
 		}
-		res, err := st.Query(ctx, "SELECT concat(symbol, ' ', source, ' ', formatDateTime(event_time, '%F %T'), ' ', toString(price_usd)) FROM ("+sql+")")
+		res, err := st.Query(ctx, "SELECT concat(symbol, ' ', source, ' ', formatDateTime(event_time, '%F %T'), ' ', toString(price_usd), ' ', toString(stream_seq), ' ', toString(idx)) FROM ("+strings.Replace(sql, "exchange\n", "exchange, stream_seq, idx\n", 1)+")")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -93,7 +95,7 @@ func TestLastPrintsByDay(t *testing.T) {
 		if len(want) == 0 || !slices.Equal(got, want) {
 			t.Fatalf("%s: %d last prints, want %d:\n%s\nwant:\n%s", when, len(got), len(want), strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
-		plan, err := st.Query(ctx, "EXPLAIN SELECT symbol, max(event_time) FROM trades WHERE action = 'trade' AND toDate(event_time) >= '2026-11-17' GROUP BY symbol, source")
+		plan, err := st.Query(ctx, "EXPLAIN "+sql)
 		if err != nil || !strings.Contains(fmt.Sprint(plan.Rows), "ReadFromMergeTree (by_day)") {
 			t.Errorf("%s: the days are not read: %v, %v", when, err, plan.Rows)
 		}
