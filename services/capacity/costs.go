@@ -36,7 +36,7 @@ var (
 	messagesASec  = Cost{"small messages that one server syncs", 4_000, "messages/s", "make bench NAME=ingest_many", true}
 	landerMost    = Cost{"rows that one stream or shard lands", 708_000, "rows/s", "make bench NAME=landing_peer", true}
 	landerMemory  = Cost{"lander, a stream or shard that is behind", 558, "MiB", "make bench NAME=landing_memory ROWS=60000000", true}
-	rowBytes      = Cost{"a trade on ClickHouse's disk", 17.7, "bytes/row", "make bench NAME=queries", true}
+	rowBytes      = Cost{"a trade on ClickHouse's disk", 11.3, "bytes/row", "go test ./pkg/store -run '^$' -bench BytesPerRow -benchtime 1x", true}
 	barBytes      = Cost{"a bar on ClickHouse's disk", 31, "bytes/row", "go test ./pkg/store -run '^$' -bench BytesPerRow -benchtime 1x", true}
 	auditRow      = Cost{"audit, a row, ClickHouse included", 2.86, "us/row", "go test ./services/audit -run '^$' -bench . -benchtime 1x", true}
 	delivery      = Cost{"gateway, an event to a client, the clients included", 2e6 / 1_750_000, "us/delivery", "make bench NAME=soak MINUTES=3", true}
