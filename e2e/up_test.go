@@ -60,6 +60,7 @@ func TestSimulatedSystem(t *testing.T) {
 	})
 
 	t.Run("ClickHouse over HTTP", func(t *testing.T) {
+		until(t, time.Minute, "a print of IREN", func() bool { return one(t, dir, "SELECT count() AS n FROM trades WHERE symbol = 'IREN'") != "0" })
 		resp, err := http.Post("http://"+in.ClickHouseHTTP+"/?database="+in.Database, "text/plain", strings.NewReader("SELECT symbol FROM trades GROUP BY symbol ORDER BY symbol FORMAT CSV"))
 		if err != nil {
 			t.Fatal(err)

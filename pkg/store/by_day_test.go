@@ -95,6 +95,14 @@ func TestLastPrintsByDay(t *testing.T) {
 		if len(want) == 0 || !slices.Equal(got, want) {
 			t.Fatalf("%s: %d last prints, want %d:\n%s\nwant:\n%s", when, len(got), len(want), strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
+		counts := "SELECT toDate(event_time), symbol, source, action, count() FROM trades GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"
+		kept, err := st.Query(ctx, counts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if read, err := st.Query(ctx, counts+" SETTINGS optimize_use_projections = 0"); err != nil || fmt.Sprint(read.Rows) != fmt.Sprint(kept.Rows) {
+			t.Errorf("%s: the counts of the days are not those of the rows: %v", when, err)
+		}
 		plan, err := st.Query(ctx, "EXPLAIN "+sql)
 		if err != nil || !strings.Contains(fmt.Sprint(plan.Rows), "ReadFromMergeTree (by_day)") {
 			t.Errorf("%s: the days are not read: %v, %v", when, err, plan.Rows)

@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"bufio"
+	"context"
 	"io"
+	"log/slog"
 	"net"
 	"sync"
 	"testing"
@@ -20,8 +22,9 @@ func lonely(t *testing.T) (*client, net.Conn) {
 	ours, other := pair(t)
 	gw := &Gateway{cfg: DefaultConfig(), metrics: NewMetrics(prometheus.NewRegistry())}
 	s := newShard(0, gw)
-	c := &client{gw: gw, conn: ours, variant: variant{enc: encJSON}, shard: s, subs: map[string]*subscription{}}
+	c := &client{gw: gw, conn: ours, variant: variant{enc: encJSON}, shard: s, subs: map[string]*subscription{}, flushed: make(chan struct{}), log: slog.New(slog.DiscardHandler)}
 	c.room = sync.NewCond(&c.mu)
+	c.ctx, c.cancel = context.WithCancelCause(t.Context())
 	s.slots[1] = map[*client]struct{}{c: {}}
 	return c, other
 }
@@ -52,13 +55,16 @@ func TestHeartbeatIsPutOffNotLeftOut(t *testing.T) {
 // Clients of a soak that had fallen behind were closed as silent while they read as fast as they could: megabytes stood in their sockets before the ping.
 func TestReadingIsASignOfLife(t *testing.T) {
 	c, other := lonely(t)
-	c.ctx = t.Context()
 	if err := c.conn.SetReadDeadline(time.Unix(1, 0)); err != nil { // the pong is overdue
 		t.Fatal(err)
 	}
 	c.blocked.Store(true)
 	rest := make([]byte, 16<<20) // more than the sockets hold
-	go c.wait(rest, false)
+	waited := make(chan struct{})
+	go func() {
+		defer close(waited)
+		c.wait(rest, false)
+	}()
 	if _, err := io.CopyN(io.Discard, other, int64(len(rest))); err != nil {
 		t.Fatal(err)
 	}
@@ -68,6 +74,7 @@ func TestReadingIsASignOfLife(t *testing.T) {
 	if _, err := io.ReadFull(c.conn.TCPConn, make([]byte, 1)); err != nil {
 		t.Errorf("the client that has read everything is given up: %v", err)
 	}
+	<-waited // or it finds the connection closed when the test has ended
 }
 
 // A gateway whose clients fell behind for a moment stayed behind for good: each socket that had room again began a round, and what was cut for it was a
