@@ -95,6 +95,10 @@ func TestLastPrintsByDay(t *testing.T) {
 		if len(want) == 0 || !slices.Equal(got, want) {
 			t.Fatalf("%s: %d last prints, want %d:\n%s\nwant:\n%s", when, len(got), len(want), strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
+		ever, err := st.Query(ctx, "SELECT (SELECT count() FROM trades_last(days = 65535)), (SELECT uniqExact(symbol, source) FROM trades WHERE action = 'trade')")
+		if err != nil || ever.Rows[0][0] != ever.Rows[0][1] {
+			t.Errorf("%s: the last prints of all days, and the symbols and sources that have one: %v, %v", when, ever.Rows, err)
+		}
 		counts := "SELECT toDate(event_time), symbol, source, action, count() FROM trades GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4"
 		kept, err := st.Query(ctx, counts)
 		if err != nil {
