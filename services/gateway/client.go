@@ -165,8 +165,8 @@ func (c *client) close(code int, reason string) {
 		c.closing = closeFrame(code, reason)
 	}
 	c.room.Broadcast()
+	c.gw.metrics.closed.WithLabelValues(closeLabel(code)).Inc() // before the shard can take the frame: who reads it and asks finds it counted
 	c.mu.Unlock()
-	c.gw.metrics.closed.WithLabelValues(closeLabel(code)).Inc()
 	c.cancel(&closeReason{code, reason})
 	c.shard.queueClient(c)
 }

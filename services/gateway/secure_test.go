@@ -49,9 +49,6 @@ func TestTLS(t *testing.T) {
 		return p
 	}
 	slow, quick := dialTLS(nil), dialTLS(http.Header{"Origin": {"https://" + g.Addr()}})
-	if err := slow.ws.NetConn().(*tls.Conn).NetConn().(*net.TCPConn).SetReadBuffer(32 << 10); err != nil {
-		t.Fatal(err)
-	}
 	slow.subscribe(live.Request{Channel: live.Quotes, Symbols: []string{"*"}})
 	quick.subscribe(live.Request{Channel: live.Quotes, Symbols: []string{"*"}})
 	const n, step = 6_000, 120

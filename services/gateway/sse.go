@@ -68,20 +68,18 @@ func (g *Gateway) serveSSE(w http.ResponseWriter, r *http.Request) {
 		_ = nc.Close()
 		return
 	}
-	c := g.newClient(raw, variant{enc: encSSE}, grant, place, r)
+	c := g.newClient(raw, variant{enc: encSSE}, grant, place, r, []byte("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"+
+		"Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\nReferrer-Policy: no-referrer\r\nCross-Origin-Resource-Policy: same-origin\r\n"+
+		"Connection: close\r\nX-Accel-Buffering: no\r\n\r\n"))
 	if c == nil {
 		_ = raw.Close()
 		return
 	}
-	raw.take(c)
-	c.enqueue([]byte("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n" +
-		"Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\nReferrer-Policy: no-referrer\r\nCross-Origin-Resource-Policy: same-origin\r\n" +
-		"Connection: close\r\nX-Accel-Buffering: no\r\n\r\n"))
-	c.send(live.FrameWelcome, c.welcome())
-	g.reading.Go(func() {
+	go func() {
+		defer g.reading.Done()
 		c.serveOne(want)
 		g.remove(c)
-	})
+	}()
 }
 
 // maxRequestRest is what a client may send behind its request.

@@ -56,18 +56,18 @@ func (g *Gateway) serveWS(w http.ResponseWriter, r *http.Request) {
 	if ws.Subprotocol() == live.ProtoProtocol {
 		v.enc = encProto
 	}
-	c := g.newClient(raw, v, grant, place, r)
+	c := g.newClient(raw, v, grant, place, r, nil)
 	if c == nil {
 		_ = ws.WriteControl(websocket.CloseMessage, closeFrame(live.CloseShutdown, "the gateway ends")[2:], time.Now().Add(time.Second))
 		_ = ws.Close()
 		return
 	}
-	raw.take(c)
 	// A goroutine of its own: the server's holds buffers that nobody needs any more.
-	g.reading.Go(func() {
+	go func() {
+		defer g.reading.Done()
 		c.read(ws)
 		g.remove(c)
-	})
+	}()
 }
 
 // offersDeflate reports whether the upgrader has agreed on permessage-deflate: it does whenever the client offers it.
@@ -97,7 +97,6 @@ func (c *client) read(ws *websocket.Conn) {
 		c.close(websocket.CloseNormalClosure, "")
 		return nil
 	})
-	c.send(live.FrameWelcome, c.welcome())
 	for {
 		kind, data, err := readMessage(ws)
 		if err != nil {
@@ -182,8 +181,9 @@ func (c *client) welcome() live.Welcome {
 	}
 }
 
-// newClient makes a client of a connection; nil if the gateway ends.
-func (g *Gateway) newClient(raw *conn, v variant, grant *auth.Grant, place *limit.Lease, r *http.Request) *client {
+// newClient makes a client of a connection, which it takes over; nil if the gateway ends. Before the client is known to anyone, the head and the welcome stand in
+// its queue: a heartbeat or a shutdown comes behind them. Whoever reads from it calls g.reading.Done at the end.
+func (g *Gateway) newClient(raw *conn, v variant, grant *auth.Grant, place *limit.Lease, r *http.Request, head []byte) *client {
 	ctx, cancel := context.WithCancelCause(g.ctx)
 	c := &client{
 		gw: g, conn: raw, variant: v, ctx: ctx, cancel: cancel, place: place, grant: grant, subs: map[string]*subscription{}, replays: map[string]*replay{},
@@ -197,9 +197,12 @@ func (g *Gateway) newClient(raw *conn, v variant, grant *auth.Grant, place *limi
 		place.Close()
 		return nil
 	}
+	g.reading.Add(1) // here, so that a shutdown that has begun to wait gets no more to wait for
 	g.serial++
 	c.slot = int(g.serial % heartbeatSlots)
 	c.shard = g.shards[g.serial%uint64(len(g.shards))]
+	raw.take(c)
+	c.enqueue(head, v.control(live.FrameWelcome, c.welcome()))
 	c.shard.add(c, c.slot)
 	g.clients[c] = struct{}{}
 	g.metrics.clients.Inc()
