@@ -282,7 +282,7 @@ func TestRefusalIsSaidAtOnce(t *testing.T) {
 // until asks again and again: what it waits for happens beside us.
 func until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	tick, late := time.NewTicker(50*time.Millisecond), time.After(30*time.Second)
+	tick, late := time.NewTicker(50*time.Millisecond), time.After(2*time.Minute)
 	defer tick.Stop()
 	for !ok() {
 		select {

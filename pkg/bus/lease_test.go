@@ -32,7 +32,7 @@ func standby(t *testing.T, l *bus.Lease, fn func(context.Context) error) (began 
 		select {
 		case err := <-done:
 			return err
-		case <-time.After(20 * time.Second):
+		case <-time.After(60 * time.Second):
 			t.Fatal("Hold does not end")
 			return nil
 		}

@@ -142,7 +142,7 @@ func TestPublisherTells(t *testing.T) {
 
 func until(t testing.TB, what string, yes func() bool) {
 	t.Helper()
-	late, tick := time.After(30*time.Second), time.NewTicker(10*time.Millisecond)
+	late, tick := time.After(2*time.Minute), time.NewTicker(10*time.Millisecond)
 	defer tick.Stop()
 	for !yes() {
 		select {

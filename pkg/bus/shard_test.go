@@ -178,7 +178,7 @@ func TestRoster(t *testing.T) {
 	}
 	until := func(r *bus.Roster, want ...string) {
 		t.Helper()
-		end, cancel := context.WithTimeout(ctx, 30*time.Second)
+		end, cancel := context.WithTimeout(ctx, 2*time.Minute)
 		defer cancel()
 		for !slices.Equal(names(r), want) {
 			if end.Err() != nil {

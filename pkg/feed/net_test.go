@@ -229,7 +229,7 @@ func TestReadEndsWithClose(t *testing.T) {
 			if err == nil {
 				t.Fatal("a frame that nobody sent")
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(60 * time.Second):
 			t.Fatal("Read waits on a connection that is closed")
 		}
 	}

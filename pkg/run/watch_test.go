@@ -37,7 +37,7 @@ func TestWatch(t *testing.T) {
 			if got != want {
 				t.Fatalf("read %q, want %q", got, want)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(60 * time.Second):
 			t.Fatalf("the change to %q was not seen", want)
 		}
 	}

@@ -147,7 +147,7 @@ func (a *arena) watch() {
 func (a *arena) unharmed() {
 	a.t.Helper()
 	a.publish(1)
-	timeout := time.After(20 * time.Second)
+	timeout := time.After(60 * time.Second)
 	for want := range a.published {
 		select {
 		case id, ok := <-a.got:

@@ -122,7 +122,7 @@ func TestTLS(t *testing.T) {
 	}
 	before := peerSerial(t, g.Addr(), trust)
 	a.Issue(certstest.Order{Name: "gateway"})
-	tick, late := time.NewTicker(50*time.Millisecond), time.After(20*time.Second)
+	tick, late := time.NewTicker(50*time.Millisecond), time.After(60*time.Second)
 	defer tick.Stop()
 	for peerSerial(t, g.Addr(), trust) == before {
 		select {

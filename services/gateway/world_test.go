@@ -84,7 +84,7 @@ func (w *world) gateway(change func(*gateway.Config)) (g *gateway.Gateway, stop 
 	w.t.Cleanup(stop)
 	select {
 	case <-g.Ready():
-	case <-time.After(20 * time.Second):
+	case <-time.After(60 * time.Second):
 		w.t.Fatal("the gateway is not ready")
 	}
 	return g, stop
@@ -221,7 +221,7 @@ func dial(t *testing.T, g *gateway.Gateway, header http.Header) *peer {
 
 // read is the next frame, or the error that ended the connection.
 func (p *peer) read() (told, error) {
-	_ = p.ws.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = p.ws.SetReadDeadline(time.Now().Add(60 * time.Second))
 	_, data, err := p.ws.ReadMessage()
 	if err != nil {
 		return told{}, err

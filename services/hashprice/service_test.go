@@ -96,7 +96,7 @@ func runService(t *testing.T, cfg Config, mem *feedtest.Memory) (stop func()) {
 
 func wait(t *testing.T, mem *feedtest.Memory, what string, ok func([]market.Event) bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	if !mem.Wait(ctx, ok) {
 		t.Fatalf("waited in vain for %s; %d events", what, mem.Len())

@@ -130,7 +130,7 @@ func small() lander.Config {
 
 func (w *world) drained(l *lander.Lander) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), 3*time.Minute)
 	defer cancel()
 	if err := l.Drained(ctx); err != nil {
 		w.t.Fatal(err)

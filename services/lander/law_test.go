@@ -30,26 +30,29 @@ func (w *world) gaps() string {
 
 func (w *world) cell() *bus.Cell { return w.bus.Cell(bus.LandingKey(market.Trades, bus.Shard{})) }
 
-// change rewrites the record of TRADES as no lander would.
+// change rewrites the record of TRADES as no lander would. A lander that runs may renew it meanwhile: then it is read again.
 func (w *world) change(f func(rec map[string]any)) {
 	w.t.Helper()
-	data, rev, err := w.cell().Get(w.t.Context())
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	rec := map[string]any{}
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.UseNumber() // times in ns have more digits than a float holds
-	if err := d.Decode(&rec); err != nil {
-		w.t.Fatal(err)
-	}
-	f(rec)
-	data, err = json.Marshal(rec)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	if _, err := w.cell().Swap(w.t.Context(), data, rev); err != nil {
-		w.t.Fatal(err)
+	for {
+		data, rev, err := w.cell().Get(w.t.Context())
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		rec := map[string]any{}
+		d := json.NewDecoder(bytes.NewReader(data))
+		d.UseNumber() // times in ns have more digits than a float holds
+		if err := d.Decode(&rec); err != nil {
+			w.t.Fatal(err)
+		}
+		f(rec)
+		if data, err = json.Marshal(rec); err != nil {
+			w.t.Fatal(err)
+		}
+		if _, err = w.cell().Swap(w.t.Context(), data, rev); err == nil {
+			return
+		} else if !errors.Is(err, bus.ErrConflict) {
+			w.t.Fatal(err)
+		}
 	}
 }
 

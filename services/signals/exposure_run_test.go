@@ -30,7 +30,7 @@ func (s *stage) tellAll(events ...market.Event) {
 // untilExposure lets the clock run until the series that is told last has been told of a day, with an input that says of which state.
 func (r *running) untilExposure(symbol, factor string, day time.Time, input, value string) {
 	r.t.Helper()
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(3 * time.Minute)
 	for time.Now().Before(deadline) {
 		r.clock.set(r.clock.read().Add(2 * time.Second))
 		ctx, cancel := context.WithTimeout(r.t.Context(), 100*time.Millisecond)

@@ -16,7 +16,7 @@ import (
 // untilPivot waits for a value of a series at a time, or for a revision of it.
 func (r *running) untilPivot(name, symbol string, at time.Time, rev ...uint32) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	if !r.sink.Wait(ctx, func(events []market.Event) bool {
 		for _, ev := range events {

@@ -133,7 +133,7 @@ func (r *running) end() {
 
 func (r *running) until(what string, ok func(*market.Bar) bool) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	if !r.sink.Wait(ctx, func(events []market.Event) bool {
 		for _, ev := range events {
@@ -301,7 +301,7 @@ func TestDateThatTheStreamForgot(t *testing.T) {
 	bustest.DeleteMessage(t, s.srv, market.Trades, 1)
 	r := s.start(cfg, -1)
 	s.tell(cancelOf(printAt("2", 2*time.Second, "51", "100"), 3*time.Second))
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	if !r.sink.Wait(ctx, func(events []market.Event) bool {
 		for _, ev := range events {

@@ -296,7 +296,7 @@ func TestTheDirectoryIsWatched(t *testing.T) {
 	go func() { done <- Run(ctx, cfg, deps(mem)) }()
 	wait := func(what string, ok func([]market.Event) bool) {
 		t.Helper()
-		limit, stop := context.WithTimeout(t.Context(), 20*time.Second)
+		limit, stop := context.WithTimeout(t.Context(), 3*time.Minute)
 		defer stop()
 		if !mem.Wait(limit, ok) {
 			t.Fatalf("waited in vain for %s", what)

@@ -161,7 +161,7 @@ func start(t *testing.T, sim *finnhub.Server, edit func(*Config)) *running {
 
 func (r *running) until(what string, ok func([]market.Event) bool) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if !r.mem.Wait(ctx, ok) {
 		r.t.Fatalf("waited in vain for %s; %d events so far\n%s", what, r.mem.Len(), r.log)

@@ -110,7 +110,7 @@ func start(t testing.TB, sim *massive.Server, mem *feedtest.Memory, edit func(*C
 
 func (r *running) until(what string, ok func([]market.Event) bool) {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	if !r.mem.Wait(ctx, ok) {
 		r.t.Fatalf("waited in vain for %s; %d events so far", what, r.mem.Len())

@@ -106,7 +106,7 @@ func TestLiveEqualsHistory(t *testing.T) {
 
 // fetch reads history beside the running feed.
 func (r *running) fetch(kind engine.Kind, from, to time.Time, fn func(market.Event)) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	return r.up.Fetch(ctx, r.e, engine.Query{Kind: kind, Symbols: testSymbols, From: from, To: to}, func(ev market.Event, _ engine.Page, _ []byte) error {
 		fn(ev)

@@ -19,7 +19,7 @@ import (
 )
 
 // patience is for how long a case waits for what must happen. Only a failure takes so long: a machine may be busy with other tests.
-const patience = time.Minute
+const patience = 3 * time.Minute
 
 // rig is a simulator with the adapter's service running against it.
 type rig struct {
