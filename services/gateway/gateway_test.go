@@ -327,6 +327,58 @@ func TestResumeElsewhere(t *testing.T) {
 	}
 }
 
+// TestManyComeAsItEnds holds that the welcome is what a client hears first, and that a gateway that ends takes no more clients than it waits for: a heartbeat or a shutdown came before
+// the welcome of a client that was slow to be greeted, and who was taken over while the gateway waited for its readers was one more to wait for.
+func TestManyComeAsItEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, false)
+	g, stop := w.gateway(func(c *gateway.Config) { c.Heartbeat = 100 * time.Millisecond })
+	ws := func() (string, error) {
+		c, _, err := websocket.DefaultDialer.Dial("ws://"+g.Addr()+"/v1/ws", nil)
+		if err != nil {
+			return "", err
+		}
+		defer func() { _ = c.Close() }()
+		var f told
+		err = c.ReadJSON(&f)
+		return f.Type, err
+	}
+	sse := func() (string, error) {
+		resp, err := http.Get("http://" + g.Addr() + "/v1/stream?channel=trades&symbols=*")
+		if err != nil {
+			return "", err
+		}
+		defer func() { _ = resp.Body.Close() }()
+		line, err := bufio.NewReader(resp.Body).ReadString('\n')
+		return strings.TrimSpace(strings.TrimPrefix(line, "event: ")), err
+	}
+	var warm, working sync.WaitGroup
+	for i := range 8 {
+		first := []func() (string, error){ws, sse}[i%2]
+		warm.Add(1)
+		working.Go(func() {
+			for n := 0; ; n++ {
+				heard, err := first()
+				if err == nil && heard != live.FrameWelcome {
+					t.Errorf("a client hears %q first", heard)
+				}
+				if n < 40 && err != nil {
+					t.Errorf("client %d: %v", n, err)
+				}
+				if n == 40 || n < 40 && err != nil {
+					warm.Done()
+				}
+				if err != nil {
+					return // at last it has ended
+				}
+			}
+		})
+	}
+	warm.Wait()
+	stop()
+	working.Wait()
+}
+
 // TestSnapshotThenLive holds that a snapshot has the last of each symbol and what follows comes once.
 func TestSnapshotThenLive(t *testing.T) {
 	t.Parallel()
