@@ -120,8 +120,8 @@ func (l *Lander) share(ctx context.Context, roster *bus.Roster, cancel context.C
 	defer tick.Stop()
 	pulse := l.deps.Health.Pulse("lander: sharing", hungAfter)
 	defer pulse.End()
-	var looked time.Time
-	first := true
+	var next time.Time // when the shards are to be looked at
+	looked, first := false, true
 	for {
 		valid := roster.Valid()
 		l.mu.Lock()
@@ -129,16 +129,19 @@ func (l *Lander) share(ctx context.Context, roster *bus.Roster, cancel context.C
 		l.mu.Unlock()
 		if valid {
 			pulse.Rest() // NATS is asked
-			if time.Since(looked) >= l.deps.watch() {
-				if err := l.look(ctx); err == nil {
-					looked = time.Now()
+			if !time.Now().Before(next) {
+				if all, err := l.look(ctx); err == nil {
+					looked = true
+					if all {
+						next = time.Now().Add(l.deps.watch())
+					}
 				} else if ctx.Err() == nil {
 					l.deps.Logger.Warn("the streams' shards cannot be read", "err", err)
 				}
 			}
 			members, err := roster.Members(ctx)
 			switch {
-			case err == nil && !looked.IsZero():
+			case err == nil && looked:
 				pulse.Beat() // what follows asks nobody
 				l.take(ctx, roster, members, first, cancel)
 				first = false
@@ -155,8 +158,9 @@ func (l *Lander) share(ctx context.Context, roster *bus.Roster, cancel context.C
 	}
 }
 
-// look reads how the streams are cut.
-func (l *Lander) look(ctx context.Context) error {
+// look reads how the streams are cut. all is false if one is cut in a way that its record does not have yet: who lands the whole of it is about to write that down.
+func (l *Lander) look(ctx context.Context) (all bool, _ error) {
+	all = true
 	for _, st := range l.cfg.Streams {
 		cuts, err := l.deps.Bus.Cuts(ctx, st)
 		if err != nil {
@@ -169,10 +173,21 @@ func (l *Lander) look(ctx context.Context) error {
 		}
 		l.mu.Unlock()
 		if ctx.Err() != nil {
-			return ctx.Err()
+			return false, ctx.Err()
+		}
+		if bus.Cuttable(st) {
+			// A stream that is not there, or cannot be asked for now, is its worker's matter.
+			if info, err := l.deps.Bus.Info(ctx, st); err == nil && !hasCut(cuts, info.Shards) {
+				all = false
+			}
 		}
 	}
-	return nil
+	return all, nil
+}
+
+// hasCut reports whether a stream that is cut into n shards now was noted to be; n below 2: it is not cut.
+func hasCut(cuts []bus.Cut, n int) bool {
+	return n < 2 || slices.ContainsFunc(cuts, func(c bus.Cut) bool { return c.Of == n })
 }
 
 // take starts the units that are ours and stops those that are not.
@@ -342,6 +357,10 @@ func (l *Lander) through(ctx context.Context, info bus.Info) (uint64, error) {
 	st := info.Stream
 	l.mu.Lock()
 	ours, through := len(l.units[st]) > 0, uint64(1<<63)
+	if info.Shards > 1 && !slices.Contains(l.units[st], unit{st, bus.Shard{Of: info.Shards}}) {
+		l.mu.Unlock()
+		return 0, nil // it was born cut, and nobody has written that down yet: of what is stored nothing is known to have landed
+	}
 	for _, u := range l.units[st] {
 		r := l.run[u]
 		if r == nil {

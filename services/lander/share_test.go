@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hashpivot/hashpivot/pkg/bus"
+	"github.com/hashpivot/hashpivot/pkg/bus/bustest"
 	"github.com/hashpivot/hashpivot/pkg/market"
 )
 
@@ -130,4 +131,19 @@ func TestFencedLanderComesBack(t *testing.T) {
 	w.publish(100, 200)
 	w.drained(l)
 	w.audit(200, 200, 0)
+}
+
+// TestStreamThatIsBornCut: a stream that is made with shards, as a first start with nats.shards makes it, lands at once, and who waits for that waits for the shards too. Nothing
+// had written down that it is cut: for five seconds the whole of it, which holds no message, was all that was landed, and waited for.
+func TestStreamThatIsBornCut(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	bustest.DeleteStream(t, w.raw, market.Trades)
+	w.cut(2)
+	w.spread(0, 2000)
+	deps := w.deps()
+	deps.Watch = time.Hour
+	l, _ := w.startWith(small(), deps)
+	w.drained(l)
+	w.audit(2000, 2000, 0)
 }

