@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"math/rand/v2"
-
 	"net/http"
 	"slices"
 	"strconv"

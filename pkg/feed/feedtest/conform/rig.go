@@ -227,6 +227,24 @@ func (r *rig) comesAgain(connected int) {
 	r.flows("on the new connection")
 }
 
+// loses ends the connection by an order, and waits until the service is back, has told the hole as that of a connection that was lost, and has settled it. A machine that hangs
+// may let the feed find the connection mute before it finds it ended: then it is ended again.
+func (r *rig) loses(o control.Order) {
+	r.t.Helper()
+	for range 3 {
+		before, n := r.mem.Len(), r.states(r.mem.Events(), market.FeedConnected)
+		r.order(o)
+		r.comesAgain(n)
+		r.settled(before, string(market.FeedLost), string(market.FeedStale))
+		for _, ev := range r.mem.Events()[before:] {
+			if g, ok := ev.(*market.FeedGap); ok && g.Source == r.a.Source && g.Reason == string(market.FeedLost) {
+				return
+			}
+		}
+	}
+	r.t.Errorf("an ended connection is never told as lost%s", r.story())
+}
+
 // settled waits until a gap of the reason was opened and settled as it should be.
 func (r *rig) settled(before int, reasons ...string) {
 	r.t.Helper()
